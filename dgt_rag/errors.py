@@ -1,0 +1,108 @@
+"""Everything that can go wrong, by whose it is to mend, and the exit code that says so.
+
+A refusal is one line: what is wrong, where, and the way out. A bad conversation is no error but data
+(`Dropped`, `ModelError`: caught in one place, `pipeline/conversation.py`); a bad task stops before anything
+runs (`TaskError`); a service that is closed to us stops the run and leaves it resumable (`ServiceError`).
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit codes of the program."""
+
+    MADE = 0
+    YOURS = 2
+    SERVICE = 3
+    NOTHING_KEPT = 4
+    INTERRUPTED = 130
+
+
+class DgtError(Exception):
+    """A refusal that a user reads as one line."""
+
+    exit_code = Exit.SERVICE
+
+
+class TaskError(DgtError):
+    """The task file, a file it names, or a flag is wrong."""
+
+    exit_code = Exit.YOURS
+
+
+class PluginError(TaskError):
+    """A plugin cannot be loaded, or does not keep the contract."""
+
+
+class StoreError(DgtError):
+    """The run folder cannot be used: locked, changed, or not writable."""
+
+    exit_code = Exit.YOURS
+
+
+class ServiceError(DgtError):
+    """Something outside does not serve us; the run stops and can be resumed."""
+
+
+class EngineError(ServiceError):
+    """A search engine, an index or a corpus does not serve."""
+
+
+class ModelClosed(ServiceError):
+    """A model will not answer whatever we ask: wrong key, unknown model, spent daily quota, dead endpoint."""
+
+
+class Exhausted(ServiceError):
+    """One call failed as often as the retry policy allows, while its endpoint serves others. `kind` is that of `Busy`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class EndpointDown(ServiceError):
+    """An endpoint has not been reached for as long as its retry policy waits."""
+
+
+class BudgetSpent(ServiceError):
+    """`max_cost`, `max_tokens` or `max_minutes` is reached; the run can be resumed with a larger one."""
+
+
+class Busy(Exception):
+    """A service asks to be tried again: too many requests, an overload, a broken connection, a time-out.
+
+    `kind` is one of rate_limit, server_error, unavailable, timeout, connection; `retry_after` is in seconds, as the service said it.
+    """
+
+    def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+class ModelError(Exception):
+    """One call of a model failed for a named reason; the conversation that asked is dropped with it.
+
+    `reason` is a short name (`truncated`, `refused`, `empty_reply`, `bad_reply`, `context_too_long`, `content_filter`, …);
+    `raw` is the text the model sent, kept in the journal.
+    """
+
+    def __init__(self, reason: str, message: str, raw: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.raw = raw
+
+
+class Dropped(Exception):
+    """A stage gives a conversation up. `reason` is counted, `detail` and `raw` are kept with the conversation."""
+
+    def __init__(self, reason: str, detail: str = "", raw: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+        self.raw = raw
+
+
+def not_installed(who: str, error: ImportError, extra: str) -> TaskError:
+    """Return the refusal for a package that is an extra of ours and is missing."""
+    return TaskError(f"{who}: the package {error.name or extra!r} is not installed; pip install 'dgt-rag[{extra}]'")
