@@ -1,0 +1,267 @@
+"""Corpus files → documents: rows under our names, with everything that is skipped counted and told.
+
+A line that cannot be read and a second document of one id are refused with their places, unless `on_bad_line: skip`;
+a document without a body or an id is skipped and counted; a corpus of which nothing is left is refused.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import JsonValue
+
+from dgt_rag.corpus.rows import Row, clean
+from dgt_rag.errors import EngineError
+from dgt_rag.records import Document
+
+OnBadLine = Literal["refuse", "skip"]
+NAMES = ("body", "doc_id", "title", "domain")
+
+
+class Parts(NamedTuple):
+    """What a row says under our names; what it lacks is empty."""
+
+    body: str
+    doc_id: str
+    title: str
+    domain: str
+
+
+@dataclass(frozen=True)
+class Projector:
+    """Takes the fields of a row under our names; `paths` holds their dotted paths in the order of `NAMES`."""
+
+    paths: tuple[str, str, str, str]
+
+    @classmethod
+    def of(cls, projection: Any) -> "Projector":
+        """Take the paths from an object that has them as attributes."""
+        return cls((projection.body, projection.doc_id, projection.title, projection.domain))
+
+    def parts(self, record: dict[str, Any]) -> Parts:
+        """Return body, id, title and domain; ValueError if one is not text."""
+        values = []
+        for number, path in enumerate(self.paths):
+            value = record.get(path) if path in record or "." not in path else _dig(record, path)
+            values.append(value if type(value) is str else self._text(number, value))
+        return Parts(*values)
+
+    def _text(self, number: int, value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, int | float) and not isinstance(value, bool) and number:
+            return str(value)
+        raise ValueError(f"the field {self.paths[number]!r} ({NAMES[number]}) is not text")
+
+    def document(self, record: dict[str, Any]) -> Document:
+        """Return the document that a row holds; the fields not named become its metadata. Takes the row over."""
+        body, doc_id, title, domain = self.parts(record)
+        for path in self.paths:
+            if path in record:
+                del record[path]
+            elif "." in path:
+                _drop(record, path.split("."))
+        return Document.model_construct(doc_id=doc_id, body=body, title=title, domain=domain, metadata=record)
+
+
+class OwnNames(Projector):
+    """Reads what `as_record` wrote: documents under our names, metadata apart."""
+
+    def __init__(self) -> None:
+        super().__init__(NAMES)
+
+    def document(self, record: dict[str, Any]) -> Document:
+        """Return the document that was written."""
+        return Document.model_construct(**record)
+
+
+def as_record(document: Document) -> dict[str, Any]:
+    """Return a document as a record that `OwnNames` reads back."""
+    return {name: getattr(document, name) for name in (*NAMES, "metadata")}
+
+
+def _dig(record: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(record, dict):
+            return None
+        record = record.get(part)
+    return record
+
+
+def _drop(record: JsonValue, parts: Sequence[str]) -> None:
+    if not isinstance(record, dict) or parts[0] not in record:
+        return
+    if len(parts) > 1:
+        _drop(record[parts[0]], parts[1:])
+    if len(parts) == 1 or not record[parts[0]]:
+        del record[parts[0]]
+
+
+@dataclass
+class Tally:
+    """What was left out while a corpus was read: how often, and the first places, by reason."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    places: dict[str, list[int]] = field(default_factory=dict)
+
+    def skip(self, reason: str, place: int) -> None:
+        """Count one that is left out."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        first = self.places.setdefault(reason, [])
+        if len(first) < 5:
+            first.append(place)
+
+    def lines(self) -> list[str]:
+        """Return one sentence for each reason."""
+        out = []
+        for reason, count in self.counts.items():
+            places = self.places[reason]
+            first = ", ".join(map(str, places)) + (", …" if count > len(places) else "")
+            out.append(f"skipped {count:,} document{'s' if count > 1 else ''}: {reason} (at {first})")
+        return out
+
+
+class Rows(Protocol):
+    """Where rows come from: a corpus file (`Source`), or records at hand (`Inline`)."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def rows(self) -> Iterator[Row]:
+        """Stream the rows from the start."""
+
+    def where(self, place: int) -> str:
+        """Return a place as a user reads it."""
+
+
+@dataclass(frozen=True)
+class Inline:
+    """Records, or documents, that stand in the task file or were handed over by a program."""
+
+    name: str
+    records: Sequence[Any]
+
+    def where(self, place: int) -> str:
+        """Return a place as a user reads it."""
+        return f"{self.name}, document {place}"
+
+    def rows(self) -> Iterator[Row]:
+        """Stream the records, made clean; what is no mapping is named."""
+        for place, record in enumerate(self.records, 1):
+            if isinstance(record, Document):
+                yield Row(place, -1, clean(as_record(record)))
+            elif isinstance(record, Mapping):
+                yield Row(place, -1, clean(dict(record)))
+            else:
+                yield Row(place, -1, None, f"a mapping is needed, this is {type(record).__name__}")
+
+
+class Found(NamedTuple):
+    """A row that makes a document, with its parts and its place."""
+
+    place: int
+    start: int
+    record: dict[str, Any]
+    parts: Parts
+
+
+@dataclass
+class Corpus:
+    """One pass over a corpus."""
+
+    source: Rows
+    projector: Projector
+    on_bad_line: OnBadLine = "refuse"
+    tally: Tally = field(default_factory=Tally)
+
+    def found(self) -> Iterator[Found]:
+        """Stream the rows that make documents; raises EngineError for what is refused."""
+        seen: set[int] = set()
+        first: dict[str, Any] | None = None
+        kept = 0
+        parts_of = self.projector.parts
+        for place, start, record, problem in self.source.rows():
+            if record is None:
+                self._bad(place, problem)
+                continue
+            first = record if first is None else first
+            try:
+                parts = parts_of(record)
+            except ValueError as error:
+                self._bad(place, str(error))
+                continue
+            if self._wanting(place, parts):
+                continue
+            key = hash(parts.doc_id)
+            if key in seen and self._twice(place, parts.doc_id):
+                continue
+            seen.add(key)
+            kept += 1
+            yield Found(place, start, record, parts)
+        if not kept:
+            self._refuse_empty(first)
+
+    def documents(self) -> Iterator[Document]:
+        """Stream the documents of the file."""
+        for found in self.found():
+            yield self.projector.document(found.record)
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Show what was skipped."""
+        for line in self.tally.lines():
+            say(f"{self.source.name}: {line}")
+
+    def _bad(self, place: int, problem: str) -> None:
+        if self.on_bad_line == "refuse":
+            raise EngineError(f"{self.source.where(place)}: {problem}; mend it, or set on_bad_line: skip")
+        self.tally.skip(problem.partition(":")[0].partition(" (")[0], place)
+
+    def _wanting(self, place: int, parts: Parts) -> bool:
+        for number in (0, 1):
+            if not parts[number] or parts[number].isspace():
+                self.tally.skip(f"the field {self.projector.paths[number]!r} ({NAMES[number]}) is empty", place)
+                return True
+        return False
+
+    def _twice(self, place: int, doc_id: str) -> bool:
+        """Whether an id whose hash was seen was itself seen; only hashes are held, so the file is asked again."""
+        if self.on_bad_line == "skip":
+            self.tally.skip("a second document of the same id", place)
+            return True
+        before = next((row.place for row in self.source.rows() if self._names(row.record, doc_id)), place)
+        if before == place:
+            return False
+        raise EngineError(
+            f"{self.source.where(place)}: the id {doc_id!r} stands at {before} already; ids must differ "
+            "(or set on_bad_line: skip to keep the first)"
+        )
+
+    def _names(self, record: dict[str, Any] | None, doc_id: str) -> bool:
+        try:
+            return record is not None and (parts := self.projector.parts(record)).doc_id == doc_id and bool(parts.body)
+        except ValueError:
+            return False
+
+    def _refuse_empty(self, first: dict[str, Any] | None) -> None:
+        name = self.source.name
+        if first is None:
+            skipped = "; ".join(self.tally.lines())
+            raise EngineError(
+                f"{name}: empty corpus: there is no document in it" + (f" ({skipped})" if skipped else "")
+            )
+        raise EngineError(f"{name}: no document is left: {'; '.join(self.tally.lines())}; {self._advice(first)}")
+
+    def _advice(self, first: dict[str, Any]) -> str:
+        return f"the first one has the fields {', '.join(map(repr, first)) or 'none'}; {suggest(first)}"
+
+
+def suggest(record: dict[str, Any]) -> str:
+    """Return a projection that may be meant, for a refusal."""
+    texts = {name: len(value) for name, value in record.items() if isinstance(value, str) and value}
+    body = next((name for name in ("text", "body", "content", "contents", "passage") if texts.get(name)), None)
+    body = body or max(texts, key=texts.__getitem__, default=None)
+    named = ("id", "_id", "doc_id", "docid", "uuid", "url", "key", "pid")
+    doc_id = next((name for name in named if record.get(name) not in (None, "")), None)
+    parts = [f"{ours}: {theirs}" for ours, theirs in (("body", body), ("doc_id", doc_id)) if theirs]
+    return f"set e.g. projection: {{{', '.join(parts)}}}" if parts else "set projection to the fields that hold them"

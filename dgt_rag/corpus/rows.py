@@ -1,0 +1,219 @@
+"""Corpus files → rows: JSON lines, JSON, CSV, TSV and Parquet, plain or packed by gzip or zstd.
+
+A row is the mapping that a line holds, with its place in the file, or why the line cannot be read. Files are streamed;
+only a JSON array is held as text.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from dgt_rag.errors import EngineError
+
+Format = Literal["jsonl", "json", "csv", "tsv", "parquet"]
+
+_SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_PACKED = {".gz": "gzip", ".zst": "zstd"}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_decoder = json.JSONDecoder(parse_constant=lambda name: None)
+
+
+class Row(NamedTuple):
+    """One line, item or row of a file; `record` is None where it cannot be read, and `problem` says why."""
+
+    place: int
+    """The number of its line (JSON array: item; Parquet: row), from 1."""
+    start: int
+    """JSON lines: the byte at which the line starts in the unpacked file."""
+    record: dict[str, Any] | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus file and how it is to be read."""
+
+    path: Path
+    format: Format
+    packing: str = ""
+
+    @classmethod
+    def of(cls, path: Path, format: Format | None = None) -> "Source":
+        """Tell format and packing from the file's name, unless the format is given."""
+        packing = _PACKED.get(path.suffix.lower(), "")
+        inner = Path(path.stem) if packing else path
+        found = format or _SUFFIXES.get(inner.suffix.lower())
+        if found is None:
+            raise EngineError(
+                f"{path}: the format cannot be told from {inner.suffix or 'a name without a suffix'}; "
+                f"set format to one of {', '.join(sorted(set(_SUFFIXES.values())))}"
+            )
+        return cls(path, found, packing)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path)
+
+    @property
+    def seekable(self) -> bool:
+        """Whether a document can be read from the file by the byte at which its line starts."""
+        return self.format == "jsonl" and not self.packing
+
+    def where(self, place: int) -> str:
+        """Return a place of this file as a user reads it."""
+        if self.format in {"jsonl", "csv", "tsv"}:
+            return f"{self.path}:{place}"
+        return f"{self.path}, {'row' if self.format == 'parquet' else 'item'} {place}"
+
+    def rows(self) -> Iterator[Row]:
+        """Stream the rows of the file."""
+        try:
+            with _opened(self.path, self.packing) as file:
+                yield from _ROWS[self.format](file)
+        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+            if isinstance(error, OSError) and error.filename:
+                raise EngineError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise EngineError(f"{self.path}: cannot be read as {self.packing or self.format}: {error}") from error
+
+
+def _opened(path: Path, packing: str) -> IO[bytes]:
+    if packing == "gzip":
+        return io.BufferedReader(gzip.open(path, "rb"), 1 << 20)
+    if packing == "zstd":
+        try:
+            import zstandard
+        except ImportError:
+            raise EngineError(f"{path}: zstd files need one more package: pip install 'dgt-rag[zstd]'") from None
+        try:
+            return io.BufferedReader(zstandard.open(path, "rb"), 1 << 20)
+        except zstandard.ZstdError as error:
+            raise EngineError(f"{path}: cannot be read as zstd: {error}") from error
+    return path.open("rb", buffering=1 << 20)
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Return the mapping that a line of JSON holds; ValueError says why it holds none."""
+    try:
+        record = _decoder.decode(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise ValueError("not readable: nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"a JSON object is needed, this is {_a(record)}")
+    found: dict[str, Any] = clean(record) if b"\\ud" in line or b"\\uD" in line else record
+    return found
+
+
+def clean(value: Any) -> Any:
+    """Return the value as JSON holds it: text without lone surrogates, dates as text."""
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _a(value: Any) -> str:
+    names = {list: "a list", str: "text", int: "a number", float: "a number", bool: "a truth value"}
+    return "null" if value is None else names.get(type(value), "something else")
+
+
+def _json_lines(file: IO[bytes]) -> Iterator[Row]:
+    start = 0
+    for place, line in enumerate(file, 1):
+        text = line
+        if place == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise EOFError("it is UTF-16; write it as UTF-8")
+            text = line.removeprefix(b"\xef\xbb\xbf")
+        if not text.isspace() and text:
+            try:
+                yield Row(place, start + len(line) - len(text), parse_line(text))
+            except ValueError as error:
+                yield Row(place, start, None, str(error))
+        start += len(line)
+
+
+def _json(file: IO[bytes]) -> Iterator[Row]:
+    """An array of objects; a file that starts with an object is read as JSON lines."""
+    first = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    file.seek(0)
+    if first != b"[":
+        yield from _json_lines(file)
+        return
+    text = file.read().decode("utf-8-sig")
+    space = re.compile(r"[\s,]*")
+    at, place = text.index("[") + 1, 0
+    while text[(at := _end(space, text, at)) : at + 1] not in {"]", ""}:
+        place += 1
+        try:
+            record, at = _decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise EOFError(f"not JSON in item {place}: {error}") from None
+        problem = "" if isinstance(record, dict) else f"a JSON object is needed, this is {_a(record)}"
+        yield Row(place, -1, None if problem else clean(record), problem)
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return found.end() if found else at
+
+
+def _csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=delimiter)
+    place = 2
+    for record in reader:
+        problem = "more values than the first line has names" if None in record else ""
+        yield Row(place, -1, None if problem else {k: v for k, v in record.items() if v is not None}, problem)
+        place = reader.line_num + 1
+
+
+def _tsv(file: IO[bytes]) -> Iterator[Row]:
+    return _csv(file, "\t")
+
+
+def _parquet(file: IO[bytes]) -> Iterator[Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise EngineError(f"{file.name}: Parquet needs one more package: pip install 'dgt-rag[parquet]'") from None
+    place = 0
+    try:
+        for batch in parquet.ParquetFile(file).iter_batches(batch_size=1000):
+            for record in batch.to_pylist():
+                place += 1
+                yield Row(place, -1, clean(record))
+    except pyarrow.ArrowException as error:
+        raise EOFError(str(error)) from None
+
+
+_ROWS = {"jsonl": _json_lines, "json": _json, "csv": _csv, "tsv": _tsv, "parquet": _parquet}

@@ -1,0 +1,77 @@
+"""What an embedder is: text in, vectors out, told whether the text is a question or a passage.
+
+`Embedder` is the part of a task file; opening it gives an `Encoder`, the live thing that engines call.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from dgt_rag.plugins import Choice, Plugin
+from dgt_rag.world import World
+
+TextKind = Literal["query", "passage"]
+Vector = list[float]
+
+
+class Embedder(Plugin, ABC):
+    """Base of the embedders that an engine names under `embedder:`."""
+
+    kind: ClassVar[str] = "embedders"
+    neutral: ClassVar[frozenset[str]] = frozenset({"type", "batch", "query_prefix"})
+    """Keys that do not change the vector of a passage."""
+
+    batch: int = Field(default=32, ge=1)
+    """Texts embedded in one call at most."""
+    query_prefix: str = ""
+    """What the model wants before a question."""
+    passage_prefix: str = ""
+    """What the model wants before a passage."""
+    max_characters: int | None = Field(default=None, ge=1)
+    """Longer texts are cut to this before they are embedded; for endpoints that refuse what is too long."""
+
+    def identity(self) -> str:
+        """Return a name for the vectors of passages; an index made under another name cannot be searched with these."""
+        return f"{self.plugin_name()} {self.model_dump_json(exclude=set(self.neutral), exclude_defaults=True)}"
+
+    @abstractmethod
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator["Encoder"]:
+        """Open for one run and close on every way out; heavy packages are imported here."""
+        raise NotImplementedError
+        yield
+
+
+class Encoder(ABC):
+    """An open embedder; may be called many times at once."""
+
+    in_flight: int = 1
+    """Batches that are worth having under way at once."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.settings = embedder
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> list[Vector]:
+        """Return one vector for each text, in order, all of one length; texts are not blank."""
+        ready = [self._ready(text, kind) for text in texts]
+        size = self.settings.batch
+        return [
+            vector
+            for start in range(0, len(ready), size)
+            for vector in await self.encode(ready[start : start + size], kind)
+        ]
+
+    @abstractmethod
+    async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        """Return the vectors of one batch, texts ready to be sent."""
+
+    def _ready(self, text: str, kind: TextKind) -> str:
+        prefix = self.settings.query_prefix if kind == "query" else self.settings.passage_prefix
+        # half of a surrogate pair cannot be sent, nor read by a tokenizer
+        return prefix + text[: self.settings.max_characters].encode("utf-8", "replace").decode()
+
+
+AnyEmbedder = Annotated[Embedder, Choice("embedders")]

@@ -1,0 +1,103 @@
+"""`search/elasticsearch`: an index of a cluster as an engine."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from dgt_rag.embedders.base import AnyEmbedder, Encoder
+from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
+from dgt_rag.engines.elasticsearch_client import Cluster, connect
+from dgt_rag.engines.elasticsearch_index import Index
+from dgt_rag.engines.elasticsearch_search import ElasticsearchRetriever, Ranking
+from dgt_rag.errors import EngineError
+from dgt_rag.world import World
+
+
+class ElasticsearchEngine(Cluster, SearchToolEngine):
+    """An Elasticsearch index (servers 7.17, 8 and 9): BM25, vectors or both."""
+
+    operational: ClassVar[frozenset[str]] = frozenset(Cluster.model_fields) - {"hosts", "cloud_id"}
+
+    type: Literal["search/elasticsearch"] = "search/elasticsearch"
+    default_index: str = Field(min_length=1)
+    """The index, or an alias; `index` means the same."""
+    projection: Projection = Projection(body="content", doc_id="_id")
+    """Our name → the field of the index; `_id` is the hit's own id."""
+    id_field: str | None = None
+    """A keyword field that holds the document's id, for sampling and order; found by itself if it is `doc_id` or `id`."""
+    query: Literal["bm25", "knn", "hybrid"] = "bm25"
+    """How documents are ranked: by words, by vectors, or by both (reciprocal rank fusion)."""
+    fields: dict[str, float] = Field(default_factory=dict)
+    """Text fields that words are looked for in, with their weights; title and body if not given."""
+    vector_field: str = "vector"
+    """The field that holds the vectors."""
+    embedder: AnyEmbedder | None = None
+    """What makes the vectors of questions, and of documents when `index` loads them."""
+    analyzer: str = "english"
+    """How `index` has text cut into words: any analyzer that the server has."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_index(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "index" in data and "default_index" not in data:
+            return {("default_index" if key == "index" else key): value for key, value in data.items()}
+        return data
+
+    @model_validator(mode="after")
+    def _check_ranking(self) -> "ElasticsearchEngine":
+        if self.query != "bm25" and self.embedder is None:
+            raise PydanticCustomError("no_embedder", "`query: {query}` needs an `embedder`", {"query": self.query})
+        if any(weight <= 0 for weight in self.fields.values()):
+            raise PydanticCustomError("field_weight", "weights of `fields` must be above 0")
+        return self
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Retriever]:
+        """Connect, see that the index fits the projection, and close on every way out."""
+        async with AsyncExitStack() as stack:
+            index = await Index.read(await stack.enter_async_context(connect(self, world)), self.default_index)
+            index.check(self.projection, ranked=self.query != "knn")
+            encoder: Encoder | None = None
+            if self.embedder and self.query != "bm25":
+                self._check_vectors(index)
+                encoder = await stack.enter_async_context(self.embedder.open(world))
+            yield await ElasticsearchRetriever.over(index, self.ranking(index), encoder, world.say)
+
+    def ranking(self, index: Index) -> Ranking:
+        """Return what decides the ranking, once the index is known."""
+        return Ranking(
+            projection=self.projection,
+            query=self.query,
+            fields=self._fields(index),
+            vector_field=self.vector_field,
+            threshold=self.relevance_threshold,
+            filter=self.filter,
+            id_field=self.id_field,
+        )
+
+    def _fields(self, index: Index) -> dict[str, float]:
+        names = (self.projection.title, self.projection.body)
+        for name in self.fields:
+            if not index.shape.ranked(name):
+                raise EngineError(
+                    f"{self.place}: `fields` names {name!r}, which is no text field of index {self.default_index!r}; "
+                    f"there are: {index.shape.names()}"
+                )
+        return self.fields or {name: 1.0 for name in names if index.shape.ranked(name)}
+
+    def _check_vectors(self, index: Index) -> None:
+        kind, made_by = index.shape.kind(self.vector_field), index.shape.notes.get("embedder")
+        if kind != "dense_vector":
+            found = f"is of type {kind}" if kind else "is not there"
+            raise EngineError(
+                f"{self.place}: vector_field {self.vector_field!r} of index {self.default_index!r} {found}; "
+                f"there are: {index.shape.names()}"
+            )
+        if self.embedder and made_by is not None and made_by != self.embedder.identity():
+            raise EngineError(
+                f"{self.place}: the vectors of index {self.default_index!r} were made by {made_by}, not by "
+                f"{self.embedder.identity()}; use that embedder, or load the index anew under another name"
+            )

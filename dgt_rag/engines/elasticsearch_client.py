@@ -1,0 +1,308 @@
+"""The one door to the `elasticsearch` package: where a cluster is, and a connection with every error in our words.
+
+One client serves servers 7.17, 8 and 9, because its transport asks for plain JSON. All requests go through the run's
+guard; the client's own retries are off.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from dgt_rag.errors import Busy, EngineError, TaskError
+from dgt_rag.guard import Guard
+from dgt_rag.plugins import InputFile, Settings
+from dgt_rag.retry import RetryPolicy
+from dgt_rag.world import World
+
+Json = dict[str, Any]
+T = TypeVar("T")
+BUSY = {
+    408: "timeout",
+    429: "rate_limit",
+    500: "server_error",
+    502: "server_error",
+    503: "server_error",
+    504: "timeout",
+}
+
+
+def _listed(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+class Cluster(Settings):
+    """Where a cluster is and how it lets us in."""
+
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Addresses with scheme and port, `https://search.example.org:9200`; one or a list."""
+    cloud_id: str | None = None
+    """The id of an Elastic Cloud deployment, instead of hosts."""
+    api_key: SecretStr | None = None
+    """An API key, as `${NAME}` from the environment."""
+    api_key_env: str | None = None
+    """The environment variable that holds the API key."""
+    username: str | None = None
+    """Who we are, with `password_env`."""
+    password: SecretStr | None = None
+    """The password, as `${NAME}` from the environment."""
+    password_env: str | None = None
+    """The environment variable that holds the password."""
+    ca_certs: InputFile | None = None
+    """A file with the certificate of the authority that signed the servers' own (PEM)."""
+    ca_fingerprint: str | None = None
+    """Its SHA-256 fingerprint in hex, instead of the file."""
+    verify_certs: bool = True
+    """Whether certificates are checked."""
+    timeout: float = Field(default=30.0, gt=0)
+    """Seconds after which a request that has not answered counts as failed."""
+    retry: RetryPolicy = RetryPolicy()
+    """How often and how long to wait before a busy cluster is asked again."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            address = urlsplit(host)
+            if address.username or address.password:
+                raise PydanticCustomError(
+                    "host_login", "a host must not hold a user or password; use `username` and `password_env`"
+                )
+            if address.scheme not in {"http", "https"} or not address.hostname:
+                raise PydanticCustomError("host", "{host!r} is no address; write `https://name:9200`", {"host": host})
+        return hosts
+
+    @model_validator(mode="after")
+    def _check_one_way(self) -> "Cluster":
+        logins = [name for name in ("api_key", "api_key_env", "username") if getattr(self, name) is not None]
+        if len(logins) > 1:
+            raise PydanticCustomError(
+                "two_logins", "`{a}` and `{b}` are both given; keep one", dict(zip("ab", logins[:2], strict=True))
+            )
+        if bool(self.hosts) == bool(self.cloud_id):
+            raise PydanticCustomError("hosts", "give `hosts` or `cloud_id`, and only one of them")
+        if self.username and not (self.password or self.password_env):
+            raise PydanticCustomError("no_password", "`username` needs `password_env`")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The cluster's name in notices and errors."""
+        return f"elasticsearch {', '.join(self.hosts) or (self.cloud_id or '').partition(':')[0]}"
+
+    def login(self) -> Json:
+        """Return the client's options for letting us in."""
+        key = _secret(self.api_key, self.api_key_env)
+        if key:
+            return {"api_key": key}
+        if self.username:
+            return {"basic_auth": (self.username, _secret(self.password, self.password_env))}
+        return {}
+
+    def options(self) -> Json:
+        """Return all options of the client."""
+        options: Json = {"cloud_id": self.cloud_id} if self.cloud_id else {"hosts": [*map(_with_port, self.hosts)]}
+        if self.ca_certs:
+            options["ca_certs"] = str(self.ca_certs)
+        if self.ca_fingerprint:
+            options["ssl_assert_fingerprint"] = self.ca_fingerprint
+        if not self.verify_certs:
+            options |= {"verify_certs": False, "ssl_show_warn": False}
+        return {**options, **self.login(), "request_timeout": self.timeout, "max_retries": 0, "retry_on_timeout": False}
+
+
+def _secret(value: SecretStr | None, variable: str | None) -> str:
+    if variable is None:
+        return value.get_secret_value() if value else ""
+    found = os.environ.get(variable)
+    if not found:
+        raise TaskError(f"search/elasticsearch: the environment variable {variable} is not set")
+    return found
+
+
+def _with_port(host: str) -> str:
+    address = urlsplit(host)
+    port = address.port or (443 if address.scheme == "https" else 9200)
+    return address._replace(netloc=f"{address.netloc.removesuffix(f':{address.port}')}:{port}").geturl()
+
+
+class Refused(EngineError):
+    """A cluster answered with an error that asking again does not mend; `error` is Elasticsearch's name for it."""
+
+    def __init__(self, message: str, status: int = 0, error: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = error
+
+
+def in_path(*parts: str) -> str:
+    """Return a path of a request from its parts, quoted."""
+    return "".join(f"/{quote(part, safe='_,*')}" for part in parts)
+
+
+class Connection:
+    """An open client; every request is guarded, every error is one line."""
+
+    def __init__(self, library: Any, client: Any, guard: Guard, place: str) -> None:
+        self._library = library
+        self._client = client
+        self._guard = guard
+        self.place = place
+
+    async def ask(self, method: str, path: str, body: Json | Sequence[Json] | None = None, **params: Any) -> Any:
+        """Send one request, again while the cluster is busy; a list of objects goes as lines. Returns what it says."""
+        return await self.ask_with(lambda: self.attempt(method, path, body, **params))
+
+    async def ask_with(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make an attempt of one's own, again while the cluster is busy."""
+        return await self._guard.call(attempt)
+
+    async def attempt(self, method: str, path: str, body: Json | Sequence[Json] | None = None, **params: Any) -> Any:
+        """Send one request once; raises `Busy` for what may be tried again."""
+        kind = "application/json" if isinstance(body, dict) else "application/x-ndjson"
+        headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
+        try:
+            answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
+        except self._library.ApiError as error:
+            raise self._read(error) from None
+        except self._library.UnsupportedProductError:
+            raise EngineError(
+                f"{self.place}: this is not Elasticsearch (no X-Elastic-Product header; OpenSearch is not "
+                "supported); check the address, or write an engine of your own for it"
+            ) from None
+        except self._library.TransportError as error:
+            raise self._lost(error) from None
+        self._check_shards(answer.body)
+        return answer.body
+
+    async def release(self, path: str, body: Json) -> None:
+        """Ask once that something held for us be let go; what is not let go lapses by itself."""
+        with suppress(Busy, EngineError):
+            await self.attempt("DELETE", path, body)
+
+    def _lost(self, error: Any) -> Exception:
+        said = _short(str(error.message))
+        if isinstance(error, self._library.SSLError):
+            return EngineError(
+                f"{self.place}: the certificate is not trusted ({said}); name the authority's file in `ca_certs`"
+            )
+        if isinstance(error, self._library.ConnectionTimeout):
+            return Busy("timeout", f"{self.place}: no answer in time ({said})")
+        if isinstance(error, self._library.SerializationError):
+            return EngineError(f"{self.place}: the answer is not JSON ({said}); is this the address of the cluster?")
+        return Busy("connection", f"{self.place}: cannot be reached ({said})")
+
+    def _check_shards(self, body: Any) -> None:
+        """Refuse an answer that stands on some of the shards only; each of its parts is looked at."""
+        if not isinstance(body, dict):
+            return
+        for part in (body, *body.get("responses", ())):
+            if "error" in part and part.get("status") in BUSY:
+                raise Busy(BUSY[part["status"]], f"{self.place}: {part['status']}: {reason(part)}")
+            shards = part.get("_shards") or {}
+            if shards.get("failed") or part.get("timed_out"):
+                failures = [{"error": failure.get("reason")} for failure in shards.get("failures") or ()]
+                why = reason(failures[0]) if failures else "they did not answer in time"
+                some = f"{shards.get('failed', 0)} of {shards.get('total', 0)} shards failed"
+                raise Busy("server_error", f"{self.place}: {some}: {why}")
+
+    def _read(self, error: Any) -> Exception:
+        status, said = error.meta.status, reason(error.body)
+        name = error_name(error.body)
+        if status in (401, 403):
+            return Refused(
+                f"{self.place}: we are not let in ({status}: {said}); set `api_key_env`, or `username` and "
+                "`password_env`, and see that it may read the index",
+                status,
+                name,
+            )
+        if status in BUSY:
+            return Busy(
+                BUSY[status], f"{self.place}: {status}: {said}", _seconds(error.meta.headers.get("retry-after"))
+            )
+        return Refused(f"{self.place}: {status}: {said}", status, name)
+
+
+def reason(body: Any) -> str:
+    """Return the sentence of an error body that tells most: that of the innermost cause."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return _short(str(error or body))
+    for failed in error.get("failed_shards") or error.get("root_cause") or ():
+        error = failed.get("reason") if isinstance(failed.get("reason"), dict) else failed
+        break
+    while isinstance(error.get("caused_by"), dict):
+        error = error["caused_by"]
+    return _short(f"{error.get('type', '')}: {error.get('reason') or ''}".strip(": "))
+
+
+def error_name(body: Any) -> str:
+    """Return Elasticsearch's name for the first cause of an error body."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return ""
+    root = (error.get("root_cause") or [error])[0]
+    return str(root.get("type", ""))
+
+
+def _short(text: str, longest: int = 300) -> str:
+    line = re.sub(r"\s+", " ", text).strip()
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+@asynccontextmanager
+async def connect(cluster: Cluster, world: World) -> AsyncIterator[Connection]:
+    """Open a client and close it on every way out."""
+    try:
+        import aiohttp  # noqa: F401 - the asynchronous client needs it and says so too late
+        import elasticsearch
+    except ImportError as error:
+        raise EngineError(
+            f"search/elasticsearch needs the package {error.name}: pip install 'elasticsearch[async]'"
+        ) from None
+    options = cluster.options()
+    try:
+        client = elasticsearch.AsyncElasticsearch(transport_class=_plain_transport(world.say), **options)
+    except (ValueError, OSError) as error:
+        raise TaskError(f"search/elasticsearch: {_short(str(error))}") from None
+    if not cluster.verify_certs:
+        world.say(f"{cluster.place}: certificates are not checked (verify_certs: false)")
+    try:
+        yield Connection(elasticsearch, client, world.guards.of(cluster.place, cluster.retry), cluster.place)
+    finally:
+        await client.close()
+
+
+def _plain_transport(say: Callable[[str], None]) -> Any:
+    """Return a transport that asks for plain JSON: servers before 9 refuse the client's `compatible-with=9`."""
+    import elastic_transport
+
+    class PlainTransport(elastic_transport.AsyncTransport):
+        said: set[str] = set()
+
+        async def perform_request(  # type: ignore[override]
+            self, method: str, target: str, **options: Any
+        ) -> Any:
+            headers = dict(options.pop("headers", None) or {})
+            for name in ("accept", "content-type"):
+                if name in headers:
+                    lines = "ndjson" in headers[name]
+                    headers[name] = "application/x-ndjson" if lines else "application/json"
+            answer = await super().perform_request(method, target, headers=headers, **options)
+            # taken out here, since the client would make a Python warning of each
+            warning = str(answer.meta.headers.pop("warning", ""))
+            if warning and warning not in self.said:
+                self.said.add(warning)
+                say(f"elasticsearch warns: {_short(warning)}")
+            return answer
+
+    return PlainTransport

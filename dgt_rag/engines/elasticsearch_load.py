@@ -1,0 +1,211 @@
+"""Loading documents into an index: the mapping is made from the projection, a load that was cut goes on."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from dgt_rag.corpus.rows import clean
+from dgt_rag.embedders.base import Encoder
+from dgt_rag.engines.elasticsearch import ElasticsearchEngine
+from dgt_rag.engines.elasticsearch_client import BUSY, Connection, Json, connect, in_path, reason
+from dgt_rag.engines.elasticsearch_index import Index
+from dgt_rag.engines.elasticsearch_query import OWN_ID, flat
+from dgt_rag.errors import Busy, EngineError
+from dgt_rag.records import Document
+from dgt_rag.world import World
+
+ID_COPY = "doc_id"
+"""The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
+_BATCH = 1_000
+_LARGEST = 8_000_000
+_EVERY = 10_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did: documents that it added, and those that were there already."""
+
+    added: int
+    present: int
+
+
+async def load_index(engine: ElasticsearchEngine, documents: AsyncIterator[Document], world: World) -> Loaded:
+    """Load documents into the engine's index, which is made if it is not there; the same call goes on after a cut."""
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(connect(engine, world))
+        encoder = await stack.enter_async_context(engine.embedder.open(world)) if engine.embedder else None
+        loader = _Loader(engine, connection, encoder, world)
+        async for batch in _batches(documents):
+            await loader.load(batch)
+        return await loader.finish()
+
+
+async def _batches(documents: AsyncIterator[Document]) -> AsyncIterator[list[Document]]:
+    """Cut a stream so that no request grows beyond what servers take."""
+    batch: list[Document] = []
+    size = 0
+    async for document in documents:
+        batch.append(document)
+        size += len(document.body)
+        if len(batch) == _BATCH or size > _LARGEST:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+@dataclass
+class _Loader:
+    engine: ElasticsearchEngine
+    connection: Connection
+    encoder: Encoder | None
+    world: World
+    ready: bool = False
+    added: int = 0
+    present: int = 0
+
+    async def load(self, batch: Sequence[Document]) -> None:
+        """Add those documents of a batch that the index does not hold."""
+        sources = dict(map(self._source, batch))
+        if not self.ready:
+            await self._prepare(batch[0])
+        new = await self._new(sources)
+        if self.encoder is not None and new:
+            said = {one.doc_id: one.body for one in batch if one.doc_id in new and one.body.strip()}
+            vectors = await self.encoder.embed([*said.values()], "passage")
+            for name, vector in zip(said, vectors, strict=True):
+                _put(new[name], self.engine.vector_field, vector)
+        left = dict(new)
+        if left:
+            await self.connection.ask_with(lambda: self._bulk(left))
+        before = self.added + self.present
+        self.added += len(new)
+        self.present += len(batch) - len(new)
+        if before // _EVERY != (self.added + self.present) // _EVERY:
+            self.world.say(f"index {self.engine.default_index!r}: {self.added + self.present:,} documents")
+
+    async def finish(self) -> Loaded:
+        """Make what was loaded visible, and tell it."""
+        name = self.engine.default_index
+        if not self.ready:
+            raise EngineError(f"index {name!r}: there are no documents to load")
+        await self.connection.ask("POST", in_path(name, "_refresh"))
+        self.world.say(f"index {name!r}: {self.added:,} documents added, {self.present:,} were there")
+        return Loaded(self.added, self.present)
+
+    def _source(self, document: Document) -> tuple[str, Json]:
+        projection = self.engine.projection
+        if not document.doc_id or len(document.doc_id.encode()) > 512:
+            raise EngineError(f"doc_id {document.doc_id[:60]!r}: Elasticsearch takes ids of 1 to 512 bytes; shorten it")
+        source: Json = dict(document.metadata)
+        _put(source, projection.body, document.body)
+        _put(source, ID_COPY if projection.doc_id == OWN_ID else projection.doc_id, document.doc_id)
+        for path, value in ((projection.title, document.title), (projection.domain, document.domain)):
+            if value:
+                _put(source, path, value)
+        return document.doc_id, clean(source)
+
+    async def _prepare(self, first: Document) -> None:
+        """Make the index, or see that the one that is there has the same shape."""
+        dims = None
+        if self.encoder is not None:
+            (vector,) = await self.encoder.embed([first.body.strip() or first.doc_id], "passage")
+            dims = len(vector)
+        wanted = self._mapping(dims)
+        found = await self.connection.ask("GET", "/_alias")
+        name = self.engine.default_index
+        if name in found or any(name in index.get("aliases", {}) for index in found.values()):
+            self._check(await Index.read(self.connection, name), wanted)
+        else:
+            await self.connection.ask("PUT", in_path(name), {"mappings": wanted})
+        self.ready = True
+
+    def _mapping(self, dims: int | None) -> Json:
+        projection = self.engine.projection
+        text, keyword = {"type": "text", "analyzer": self.engine.analyzer}, {"type": "keyword"}
+        properties: Json = {}
+        notes: Json = {"analyzer": self.engine.analyzer}
+        _put_field(properties, projection.body, text)
+        _put_field(properties, projection.title, text)
+        _put_field(properties, projection.domain, keyword)
+        _put_field(properties, ID_COPY if projection.doc_id == OWN_ID else projection.doc_id, keyword)
+        if dims is not None and self.engine.embedder is not None:
+            vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
+            # servers round vectors to bytes or bits by default, which moves scores by several hundredths
+            vector["index_options"] = {"type": "hnsw"}
+            _put_field(properties, self.engine.vector_field, vector)
+            notes["embedder"] = self.engine.embedder.identity()
+        strings = {"match_mapping_type": "string", "mapping": {**keyword, "ignore_above": 1024}}
+        return {
+            "_meta": {"dgt_rag": notes},
+            # what looks like a date in one document is none in the next
+            "date_detection": False,
+            "dynamic_templates": [{"strings": strings}],
+            "properties": properties,
+        }
+
+    def _check(self, index: Index, wanted: Json) -> None:
+        place = f"{self.connection.place}: index {index.name!r}"
+        way_out = "use another index, or delete this one"
+        for path, mapping in flat(wanted["properties"]):
+            found = index.shape.fields.get(path, {})
+            for key in ("type", "analyzer", "dims"):
+                if mapping.get(key) != found.get(key):
+                    raise EngineError(
+                        f"{place} is of another shape: {path!r} has {key} {found.get(key)}, "
+                        f"{mapping.get(key)} is needed; {way_out}"
+                    )
+        embedder, made_by = wanted["_meta"]["dgt_rag"].get("embedder"), index.shape.notes.get("embedder")
+        if embedder != made_by:
+            raise EngineError(f"{place} holds vectors made by {made_by or 'nothing'}, not by {embedder}; {way_out}")
+
+    async def _new(self, sources: dict[str, Json]) -> dict[str, Json]:
+        """Return the documents that are not there; one that is there with other content is refused."""
+        name = self.engine.default_index
+        excluded = {"_source_excludes": self.engine.vector_field} if self.engine.embedder else {}
+        asked = {"ids": list(sources)}
+        found = await self.connection.ask("POST", in_path(name, "_mget"), asked, **excluded)
+        new = dict(sources)
+        for hit in found["docs"]:
+            if not hit.get("found"):
+                continue
+            if hit.get("_source") != new.pop(hit["_id"]):
+                raise EngineError(
+                    f"{self.connection.place}: index {name!r} holds another document under the id {hit['_id']!r}; "
+                    "use another index, or delete this one"
+                )
+        return new
+
+    async def _bulk(self, left: dict[str, Json]) -> None:
+        """Send documents once; those that the index took are no longer left."""
+        pairs = [({"create": {"_id": name}}, source) for name, source in left.items()]
+        lines = [line for pair in pairs for line in pair]
+        answer = await self.connection.attempt("POST", in_path(self.engine.default_index, "_bulk"), lines)
+        busy = ""
+        for item in (item["create"] for item in answer["items"]):
+            if item["status"] in BUSY:
+                busy = reason(item)
+            elif item["status"] < 300 or item["status"] == 409:
+                # 409: taken by an earlier try whose answer was lost
+                left.pop(item["_id"], None)
+            else:
+                raise EngineError(
+                    f"{self.connection.place}: document {item['_id']!r} does not fit index "
+                    f"{self.engine.default_index!r}: {reason(item)}"
+                )
+        if busy:
+            raise Busy("rate_limit", busy)
+
+
+def _put(source: Json, path: str, value: Any) -> None:
+    head, _, rest = path.partition(".")
+    if rest:
+        source[head] = dict(source.get(head) or {})
+        _put(source[head], rest, value)
+    else:
+        source[head] = value
+
+
+def _put_field(properties: Json, path: str, mapping: Json) -> None:
+    _put(properties, path.replace(".", ".properties."), mapping)

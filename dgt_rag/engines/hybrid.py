@@ -1,0 +1,89 @@
+"""`search/hybrid`: several engines asked at once, their rankings made one by reciprocal rank fusion."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
+from dgt_rag.engines.borrowed import Borrowing, opened
+from dgt_rag.records import Document, Hit
+from dgt_rag.world import World
+
+
+def _weighted(value: Any) -> Any:
+    return dict.fromkeys(value, 1.0) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+class HybridEngine(SearchToolEngine):
+    """Other engines of the task, asked together; what several of them rank high comes first.
+
+    A document's score is the sum of weight / (k + rank) over the engines that found it.
+    """
+
+    type: Literal["search/hybrid"] = "search/hybrid"
+    engines: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_weighted)] = Field(min_length=2)
+    """Engine → weight, or a list of engines; documents are streamed and sampled from the first."""
+    k: float = Field(default=60.0, ge=0)
+    """The larger, the less it matters whether an engine ranks a document first or tenth."""
+    depth: int = Field(default=100, ge=1)
+    """How many hits of each engine are looked at."""
+    documents_from: str | None = None
+    """The engine whose documents are streamed and sampled, if not the first."""
+
+    @model_validator(mode="after")
+    def _no_filter(self) -> "HybridEngine":
+        if self.filter:
+            raise ValueError(f"`filter` belongs to the engines that have the documents: {', '.join(self.engines)}")
+        return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Return the engines that are fused."""
+        return tuple(dict.fromkeys((*self.engines, *([self.documents_from] if self.documents_from else []))))
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Retriever]:
+        """Take the engines that are open."""
+        who = f"engine {world.name or self.type!r}"
+        parts = {name: opened(world, name, f"{who}: engines") for name in self.engines}
+        lender = opened(world, self.documents_from or next(iter(self.engines)), f"{who}: documents_from")
+        yield _HybridRetriever(self, lender, parts)
+
+
+class _HybridRetriever(Borrowing):
+    """The open engines, fused."""
+
+    def __init__(self, engine: HybridEngine, lender: Retriever, parts: Mapping[str, Retriever]) -> None:
+        super().__init__(lender)
+        self.engine = engine
+        self.parts = parts
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        """Ask all engines at once and fuse what they find."""
+        depth = max(limit, self.engine.depth)
+        asked = [asyncio.create_task(part.search(query, depth, where)) for part in self.parts.values()]
+        try:
+            rankings = await asyncio.gather(*asked)
+        finally:
+            for task in asked:
+                task.cancel()
+        least = self.engine.relevance_threshold
+        fused = fuse(rankings, list(self.engine.engines.values()), self.engine.k)
+        near = [pair for pair in fused if least is None or pair[1] >= least][:limit]
+        return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(near, start=1)]
+
+
+def fuse(rankings: Sequence[Sequence[Hit]], weights: Sequence[float], k: float) -> list[tuple[Document, float]]:
+    """Return the documents of several rankings with their reciprocal rank sums, best first, ties by id."""
+    scores: dict[str, float] = {}
+    documents: dict[str, Document] = {}
+    for hits, weight in zip(rankings, weights, strict=True):
+        for hit in hits:
+            own = hit.document.doc_id
+            documents.setdefault(own, hit.document)
+            scores[own] = scores.get(own, 0.0) + weight / (k + hit.rank)
+    # rounded, so that the same places in another order of engines are a tie, not a difference in the last bit
+    pairs = [(documents[own], round(score, 9)) for own, score in scores.items()]
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0].doc_id))

@@ -1,0 +1,154 @@
+"""The folder beside a corpus file that holds its index: made once, opened by mapping, made anew when the corpus changes.
+
+`<file>.dgt/<settings>/`: `index` (tantivy) · `offsets` (eight bytes for each document) · `groups-*` (four bytes for each
+document and field) · `lines.jsonl` (only for corpora that cannot be read by offset) · `manifest.json`. It is made in a
+folder of another name and renamed when whole, under a lock that ends with the process that holds it.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dgt_rag.corpus.read import OwnNames
+from dgt_rag.engines.building import Build, Recipe, content_digest, groups_file, load_groups, save_groups, write_json
+from dgt_rag.engines.documents import FileDocuments, Unchanged, mapped
+from dgt_rag.engines.groups import Groups, grouped
+from dgt_rag.engines.index import TextIndex
+from dgt_rag.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The index of one corpus file; `folder` holds one for each way of reading and indexing it."""
+
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """The folder of this index."""
+        return self.folder / self.recipe.digest
+
+    @property
+    def corpus(self) -> Path:
+        """The file that is indexed."""
+        return self.recipe.source.path
+
+    async def make(self, say: Callable[[str], None]) -> None:
+        """See to it that the index is there and is that of the present file."""
+        if await asyncio.to_thread(self._current):
+            return
+        async with self._alone(say):
+            if not await asyncio.to_thread(self._current):
+                await self._build(say)
+
+    def load(self) -> tuple[FileDocuments, TextIndex]:
+        """Open the documents and the index."""
+        seekable = self.recipe.source.seekable
+        known = self._manifest()
+        if known is None:
+            raise EngineError(f"{self.home}: the index was removed while it was opened; start again")
+        documents = FileDocuments(
+            self.corpus if seekable else self.home / "lines.jsonl",
+            mapped(self.home / "offsets", "q"),
+            (self.recipe.projector if seekable else OwnNames()).document,
+            self._groups,
+            Unchanged(self.corpus, known["size"], known["changed"], known["digest"]),
+        )
+        return documents, TextIndex.open(self.home / "index", self.recipe.language)
+
+    def _manifest(self) -> dict[str, Any] | None:
+        try:
+            known = json.loads((self.home / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return known if isinstance(known, dict) else None
+
+    def _current(self) -> bool:
+        """Whether there is an index of the file as it is; a file that was only touched is known by its content."""
+        known = self._manifest()
+        try:
+            found = self.corpus.stat()
+        except OSError as error:
+            raise EngineError(f"{self.corpus}: cannot be read: {error.strerror}") from error
+        if known is None or known["size"] != found.st_size:
+            return False
+        if known["changed"] == found.st_mtime_ns:
+            return True
+        if known["digest"] != content_digest(self.corpus):
+            return False
+        try:
+            write_json(self.home / "manifest.json", {**known, "changed": found.st_mtime_ns})
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return True
+
+    @asynccontextmanager
+    async def _alone(self, say: Callable[[str], None]) -> AsyncIterator[None]:
+        """Hold the lock of this index; whoever comes second waits."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = self.home.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with lock:
+            if not _locked(lock):
+                say(f"{self.corpus}: another process is indexing it; waiting")
+                while not _locked(lock):
+                    await asyncio.sleep(0.05)
+            yield
+
+    async def _build(self, say: Callable[[str], None]) -> None:
+        """Make the index under another name and rename it; what a killed build left is removed."""
+        for left in self.folder.glob(f"{self.home.name}.*-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        made = self.home.with_suffix(f".tmp-{os.getpid()}")
+        try:
+            made.mkdir()
+            await Build(self.recipe, made).run(say)
+            self._publish(made)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def _publish(self, made: Path) -> None:
+        old = self.home.with_suffix(f".old-{os.getpid()}")
+        if self.home.exists():
+            self.home.rename(old)
+        made.rename(self.home)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _unwritable(self, error: OSError) -> EngineError:
+        return EngineError(
+            f"{self.corpus}: its index cannot be written in {self.folder}: {error.strerror}; "
+            "set index_dir to a folder that can be written and has room"
+        )
+
+    def _groups(self, documents: FileDocuments, field: str) -> Groups:
+        """Return the groups by a field, which are kept beside the index once they are made."""
+        name = groups_file(self.home, field)
+        if name.with_suffix(".json").exists():
+            return load_groups(name)
+        groups = grouped(documents.blocks(), field)
+        try:
+            save_groups(groups, name)
+        except OSError:
+            # a folder that cannot be written costs time at the next start, nothing else
+            return groups
+        return load_groups(name)
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

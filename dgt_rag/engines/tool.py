@@ -1,0 +1,163 @@
+"""A search engine as a tool: what a model sees of it, and how a call of it is answered."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.base import ErrorCategory, Retriever, SearchToolEngine
+from dgt_rag.engines.faults import draw_fault, fault_error, irrelevant
+from dgt_rag.errors import TaskError
+from dgt_rag.records import FoundDocument, Hit, ToolCall, ToolError, ToolResult, ToolSpec
+
+_LIMITS = ("limit", "k", "top_k", "max_results", "num_results")
+_EXCLUDED = 20
+"""Of so many best hits none is given as irrelevant."""
+
+
+@dataclass(frozen=True)
+class SearchTool:
+    """A retriever that answers tool calls."""
+
+    spec: ToolSpec
+    retriever: Retriever
+    limit: int = 5
+    threshold: float | None = None
+    error_categories: tuple[ErrorCategory, ...] = ()
+
+    @classmethod
+    def of(
+        cls, engine: SearchToolEngine, retriever: Retriever, spec: ToolSpec | None = None, name: str = ""
+    ) -> "SearchTool":
+        """Make the tool of an engine; `spec` or `name` replace what the engine says of itself."""
+        tool = cls(
+            spec or search_spec(engine, name or engine.tool_name),
+            retriever,
+            engine.limit,
+            engine.relevance_threshold,
+            engine.error_categories,
+        )
+        if sum(category.probability for category in engine.error_categories) > 1 + 1e-9:
+            raise TaskError(f"tool {tool.spec.name!r}: the probabilities of error_categories add up to more than 1")
+        if spec:
+            _check_schema(spec)
+        return tool
+
+    @property
+    def query_key(self) -> str:
+        """The name of the parameter that holds the query."""
+        return _query_key(self.spec)
+
+    async def execute(self, call: ToolCall, dice: Dice) -> ToolResult:
+        """Answer a call. A bad call and a drawn fault are errors that the model sees; a real one of the engine is raised."""
+        problem = problem_of(call.arguments, self.spec)
+        if problem:
+            return self._failed(call, ToolError(type="invalid_arguments", message=problem))
+        fault = draw_fault(self.error_categories, dice.child("fault"))
+        error = fault_error(fault) if fault else None
+        if error:
+            return self._failed(call, error)
+        if fault and fault.type == "empty_result":
+            return self._found(call, [], fault.type)
+        limit = self._limit(call.arguments)
+        query = str(call.arguments[self.query_key])
+        if fault:
+            hits = await self.retriever.search(query, max(limit, _EXCLUDED))
+            return self._found(
+                call, await irrelevant(self.retriever, hits, limit, dice.child("irrelevant")), fault.type
+            )
+        hits = await self.retriever.search(query, limit)
+        kept = [hit for hit in hits if self.threshold is None or hit.score >= self.threshold]
+        return self._found(call, kept[:limit])
+
+    def _limit(self, arguments: Mapping[str, JsonValue]) -> int:
+        asked = [value for name in _LIMITS if isinstance(value := arguments.get(name), int)]
+        return max(1, min([self.limit, *asked]))
+
+    def _found(self, call: ToolCall, hits: list[Hit], injected: str = "") -> ToolResult:
+        metadata: dict[str, JsonValue] = {"injected": injected} if injected else {}
+        result = tuple(_as_found(hit) for hit in hits)
+        return ToolResult(call_id=call.call_id, name=call.name, result=result, metadata=metadata)
+
+    def _failed(self, call: ToolCall, error: ToolError) -> ToolResult:
+        metadata: dict[str, JsonValue] = {"injected": error.type} if error.injected else {}
+        return ToolResult(call_id=call.call_id, name=call.name, error=error, metadata=metadata)
+
+
+def search_spec(engine: SearchToolEngine, name: str) -> ToolSpec:
+    """Return an engine's tool as a model sees it."""
+    query = {"type": "string", "minLength": 1, "description": "What to look for: a question or key words."}
+    limit = {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": engine.limit,
+        "description": f"How many documents to return at most; {engine.limit} if left out.",
+    }
+    return ToolSpec(
+        name=name,
+        description=engine.tool_description
+        or "Search the document collection. Returns the documents that match the query best, best first.",
+        parameters={
+            "type": "object",
+            "properties": {"query": query, "limit": limit},
+            "required": ["query"],
+            "additionalProperties": False,
+        },
+    )
+
+
+def problem_of(arguments: Mapping[str, JsonValue], spec: ToolSpec) -> str:
+    """Return what is wrong with the arguments of a call, so that a model can mend it; nothing if they are right."""
+    from jsonschema import Draft202012Validator
+
+    faults = sorted(
+        Draft202012Validator(spec.parameters).iter_errors(dict(arguments)), key=lambda fault: fault.json_path
+    )
+    if not faults:
+        query = arguments.get(_query_key(spec))
+        return "" if isinstance(query, str) and query.strip() else f"{_query_key(spec)}: the query is empty."
+    said = "; ".join(f"{'.'.join(map(str, fault.path)) or 'arguments'}: {fault.message[:200]}" for fault in faults[:3])
+    return f"{said}. The arguments of {spec.name} must follow {json.dumps(spec.parameters, ensure_ascii=False)}."
+
+
+def _query_key(spec: ToolSpec) -> str:
+    """Return the parameter that is the query: `query`, else the first text that is required, else the first text."""
+    texts = _texts(spec.parameters)
+    required = spec.parameters.get("required")
+    needed = [name for name in texts if isinstance(required, list) and name in required]
+    for names in ([name for name in texts if name == "query"], needed, texts):
+        if names:
+            return names[0]
+    raise TaskError(f"tool {spec.name!r}: it needs a parameter of type string for the query")
+
+
+def _texts(parameters: Mapping[str, Any]) -> list[str]:
+    properties = parameters.get("properties")
+    if not isinstance(properties, Mapping):
+        return []
+    return [name for name, about in properties.items() if isinstance(about, Mapping) and about.get("type") == "string"]
+
+
+def _check_schema(spec: ToolSpec) -> None:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(spec.parameters)
+    except SchemaError as error:
+        raise TaskError(f"tool {spec.name!r}: its parameters are no JSON Schema: {error.message}") from None
+    _query_key(spec)
+
+
+def _as_found(hit: Hit) -> FoundDocument:
+    document = hit.document
+    return FoundDocument(
+        doc_id=document.doc_id,
+        title=document.title,
+        domain=document.domain,
+        body=document.body,
+        score=round(hit.score, 4),
+        rank=hit.rank,
+    )

@@ -1,0 +1,101 @@
+"""`search/vector`: documents found by meaning, through vectors that an embedder makes of them."""
+
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SkipValidation, model_validator
+
+from dgt_rag.corpus.read import OnBadLine
+from dgt_rag.corpus.rows import Format
+from dgt_rag.embedders.base import AnyEmbedder
+from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
+from dgt_rag.engines.borrowed import opened
+from dgt_rag.engines.file import FileEngine
+from dgt_rag.engines.in_memory import InMemoryEngine
+from dgt_rag.errors import not_installed
+from dgt_rag.plugins import InputFile
+from dgt_rag.records import Document
+from dgt_rag.world import World
+
+
+class VectorEngine(SearchToolEngine):
+    """Dense search: the nearest documents by an embedding model, kept on disk and made once."""
+
+    type: Literal["search/vector"] = "search/vector"
+    embedder: AnyEmbedder
+    """The model that turns text into vectors."""
+    documents_from: str | None = None
+    """Another engine of the task, whose documents these are."""
+    corpus: SkipValidation[Sequence[Mapping[str, Any] | Document]] | None = Field(default=None, validate_default=False)
+    """The documents themselves, each a mapping with the fields that `projection` names."""
+    path: InputFile | None = None
+    """A file of documents."""
+    format: Format | None = None
+    """How the file is read; told from its name if not given."""
+    projection: Projection = Projection()
+    """Our names for the corpus's fields."""
+    on_bad_line: OnBadLine = "refuse"
+    """What to do about a line that cannot be read or repeats an id."""
+    index_dir: Path | None = None
+    """Where the vectors are kept: beside the corpus if it is a file, else only for this run, unless given."""
+    exact_up_to: int = Field(default=100_000, ge=0)
+    """Up to this many documents all are compared; beyond, a faiss index finds most of the nearest much sooner."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "VectorEngine":
+        given = [name for name in ("corpus", "path", "documents_from") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"`{given[0]}` and `{given[1]}` are both given; keep one")
+        if self.documents_from and self.filter:
+            raise ValueError(f"`filter` belongs to the engine that has the documents, {self.documents_from!r}")
+        return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Return the engine that has the documents."""
+        return (self.documents_from,) if self.documents_from else ()
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Retriever]:
+        """Open the corpus and the model; make the vectors that are not there yet."""
+        try:
+            from dgt_rag.engines.vector_build import build, ranking
+            from dgt_rag.engines.vector_search import VectorRetriever
+        except ImportError as error:
+            raise not_installed("search/vector", error, "vector") from error
+        async with AsyncExitStack() as stack:
+            lender = await stack.enter_async_context(self._lender(world))
+            encoder = await stack.enter_async_context(self.embedder.open(world))
+            folder = self._folder(world) or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")))
+            matrix = await build(folder, self.embedder.identity(), lender, encoder, world.say)
+            ranked = await ranking(matrix, folder, self.exact_up_to, world.say)
+            yield VectorRetriever(lender, encoder, matrix, ranked, self.relevance_threshold)
+
+    @asynccontextmanager
+    async def _lender(self, world: World) -> AsyncIterator[Retriever]:
+        """Open what holds the documents."""
+        if self.documents_from:
+            yield opened(world, self.documents_from, f"engine {world.name or self.type!r}: documents_from")
+            return
+        names = {"corpus", "path", "format", "projection", "on_bad_line", "filter"}
+        given = {name: getattr(self, name) for name in names & self.model_fields_set}
+        if self.path:
+            index_dir = self._named(world, "corpus")
+            engine: SearchToolEngine = FileEngine(**given, index_dir=index_dir)
+        else:
+            engine = InMemoryEngine(**given)
+        async with engine.open(world) as retriever:
+            yield retriever
+
+    def _folder(self, world: World) -> Path | None:
+        """Return where the vectors of this embedder are kept: no two embedders share a folder."""
+        own = hashlib.sha256(self.embedder.identity().encode()).hexdigest()[:12]
+        beside = self.path.with_name(f"{self.path.name}.dgt-vectors") / own if self.path else None
+        return self._named(world, own) or beside
+
+    def _named(self, world: World, part: str) -> Path | None:
+        """Return a folder of this engine's own under `index_dir`, if one is given."""
+        return self.index_dir.expanduser() / f"{world.name or 'vectors'}-{part}" if self.index_dir else None

@@ -1,0 +1,146 @@
+"""Search among vectors: exact by blocks, or through a faiss index whose finds are scored exactly."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgt_rag.embedders.base import Encoder
+from dgt_rag.engines.base import Retriever, Where
+from dgt_rag.engines.borrowed import Borrowing
+from dgt_rag.engines.vector_store import Matrix, unit
+from dgt_rag.errors import EngineError
+from dgt_rag.records import Hit
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
+
+_BLOCK = 65_536
+_DECIMALS = 6
+"""Scores are rounded: the last bits of a product depend on where in memory a row stands."""
+_TIES = 1000
+"""Documents of equal score that are looked at to put the smallest id first."""
+_MASKS = 64
+_WIDER = 10
+"""Candidates that the faiss index brings for each hit wanted, to be scored exactly."""
+
+Ranking = Callable[[Matrix, int, Mask | None], tuple[Places, Matrix]]
+"""(query, how many, which) → places and scores, best first."""
+
+
+class VectorRetriever(Borrowing):
+    """An open vector index over another retriever's documents."""
+
+    def __init__(
+        self, lender: Retriever, encoder: Encoder, matrix: Matrix, ranking: Ranking, least: float | None
+    ) -> None:
+        super().__init__(lender)
+        self.encoder = encoder
+        self.matrix = matrix
+        self.ranking = ranking
+        self.least = least
+        self._masks: dict[str, Mask] = {}
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        """Return the nearest documents by cosine."""
+        if not query.strip():
+            return []
+        asked = await self._asked(query)
+        mask = await self._mask(where) if where else None
+        places, scores = await asyncio.to_thread(self.ranking, asked, limit, mask)
+        documents = await self.at([int(place) for place in places])
+        found = sorted(zip(documents, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0].doc_id))
+        near = [pair for pair in found[:limit] if self.least is None or pair[1] >= self.least]
+        return [
+            Hit(document=document, score=round(score, _DECIMALS), rank=rank)
+            for rank, (document, score) in enumerate(near, start=1)
+        ]
+
+    async def _asked(self, query: str) -> Matrix:
+        (vector,) = await self.encoder.embed([query], "query")
+        dimension = self.matrix.shape[1]
+        if len(vector) != dimension:
+            raise EngineError(
+                f"search/vector: the index holds vectors of {dimension} numbers, the embedder now gives {len(vector)}; "
+                "use the model that the index was made with, or remove the index to make it anew"
+            )
+        asked: Matrix = unit(np.asarray([vector], np.float32))[0]
+        return asked
+
+    async def _mask(self, where: Where) -> Mask:
+        """Return which documents match; the corpus is read once for each filter."""
+        key = json.dumps(where, sort_keys=True)
+        if key not in self._masks:
+            which = [document.matches(where) async for document in self.documents()]
+            while len(self._masks) >= _MASKS:
+                self._masks.pop(next(iter(self._masks)))
+            self._masks[key] = np.asarray(which, np.bool_)
+        return self._masks[key]
+
+
+def exact(matrix: Matrix) -> Ranking:
+    """Return a ranking that compares with every row."""
+
+    def rank(query: Matrix, limit: int, mask: Mask | None) -> tuple[Places, Matrix]:
+        places, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+        for start in range(0, len(matrix), _BLOCK):
+            block = np.round(matrix[start : start + _BLOCK] @ query, _DECIMALS)
+            wanted = block != 0 if mask is None else (block != 0) & mask[start : start + _BLOCK]
+            near = np.flatnonzero(wanted)
+            places, scores = np.append(places, near + start), np.append(scores, block[near])
+            places, scores = _best(places, scores, limit)
+        return places, scores
+
+    return rank
+
+
+def _best(places: Places, scores: Matrix, limit: int) -> tuple[Places, Matrix]:
+    """Return the best of them, with those that tie with the last."""
+    if len(scores) > limit:
+        last = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+        kept = np.flatnonzero(scores >= last)
+        if len(kept) > limit + _TIES:
+            kept = np.concatenate([np.flatnonzero(scores > last), np.flatnonzero(scores == last)])[: limit + _TIES]
+        places, scores = places[kept], scores[kept]
+    order = np.lexsort((places, -scores))
+    return places[order], scores[order]
+
+
+def through_faiss(matrix: Matrix, path: Path) -> Ranking:
+    """Return a ranking of the candidates that an IVF-SQ8 index brings; made and kept at `path` if it is not there."""
+    faiss: Any = import_module("faiss")
+    if not path.exists():
+        draft = path.with_suffix(".part")
+        faiss.write_index(_trained(matrix), str(draft))
+        draft.replace(path)
+    index = faiss.read_index(str(path))
+    probes = max(16, index.nlist // 8)
+
+    def rank(query: Matrix, limit: int, mask: Mask | None) -> tuple[Places, Matrix]:
+        chosen = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        settings = faiss.SearchParametersIVF(nprobe=index.nlist if chosen else probes, sel=chosen)
+        _, found = index.search(query[None, :], min(_WIDER * limit, len(matrix)), params=settings)
+        places = np.sort(found[0][found[0] >= 0])
+        scores = np.round(matrix[places] @ query, _DECIMALS)
+        near = scores != 0
+        return _best(places[near], scores[near], limit)
+
+    return rank
+
+
+def _trained(matrix: Matrix) -> Any:
+    faiss: Any = import_module("faiss")
+    count, dimension = matrix.shape
+    lists = max(1, int(2 * count**0.5))
+    index = faiss.IndexIVFScalarQuantizer(
+        faiss.IndexFlatIP(dimension), dimension, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    step = max(1, count // (64 * lists))
+    index.train(np.ascontiguousarray(matrix[::step]))
+    for start in range(0, count, _BLOCK):
+        index.add(np.ascontiguousarray(matrix[start : start + _BLOCK]))
+    return index
