@@ -1,0 +1,1 @@
+"""Models: what they are asked, and the ways to ask them."""

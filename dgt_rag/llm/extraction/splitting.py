@@ -1,0 +1,201 @@
+"""Cuts a text into sentences, list items and table rows with their places, each under its heading."""
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dgt_rag.llm.extraction.sentence import Kind
+
+_LONGEST = 420
+"""Characters of a sentence at most; what is longer is cut where it pauses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a body: a sentence to be, and where it belongs."""
+
+    start: int
+    end: int
+    kind: Kind
+    heading: str
+    intro: str
+    block: int
+    shown: str = ""
+
+
+_BLOCK_TAG = re.compile(
+    r"<(script|style)\b.{0,20000}?</\1>|<!--.{0,5000}?-->|</?(?:p|div|br|li|ul|ol|h[1-6]|tr|table|section|hr|title|head|body|td|th)\b[^<>]{0,300}>",
+    re.I | re.S,
+)
+_TAG = re.compile(r"</?[a-z][a-z0-9]{0,12}(?:\s[^<>]{0,300})?/?>", re.I)
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(?P<mark>.+?)[\s#]*$|\s*\*\*(?P<bold>[^*]{2,100})\*\*[:.]?\s*$")
+_RUN_IN = re.compile(r"\s*\*\*(?P<head>[^*\n]{2,100}?)[:.]?\*\*[:.]?\s+")
+_ITEM = re.compile(r"\s*(?:(?P<step>\(?\d{1,3}[.)]|(?i:step \d{1,2}[.:]))|[-*\u2022\u2013\u25aa])\s+")
+_RULER = re.compile(r"[\s|:+=\-]+$")
+_STOP = re.compile(
+    r"[.!?\u2026]+[\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964]+[\u300d\u300f\u201d\uff09]*\s*"
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|nos|mr|mrs|ms|dr|prof|st|sr|jr|inc|ltd|co|dept|fig|sec|art|para|tel|ext|min|max|incl|excl|u\.s|p\.o|a\.m|p\.m)|\b[A-Z])$",
+    re.I,
+)
+_LINK = re.compile(r"!?\[([^\]\n]{1,200})\]\([^)\s]{1,400}\)")
+_MARK = re.compile(r"\*\*|__|`+|(?<!\w)[*_](?=\w)|(?<=[\w.,;:!?)])[*_](?!\w)|\s*\[\d{1,3}\s?\]")
+
+
+def clean(text: str) -> str:
+    """Return a stretch of a body as a person reads it: no markup, no control characters, single spaces."""
+    text = _TAG.sub(" ", _BLOCK_TAG.sub(" ", text))
+    text = _MARK.sub("", _LINK.sub(r"\1", html.unescape(text)))
+    text = "".join(letter if letter.isprintable() and letter != "\ufffd" else " " for letter in text)
+    return " ".join(text.split())
+
+
+def pieces(body: str) -> list[Piece]:
+    """Cut a body into sentences, items and rows; a text without any of these is cut by length."""
+    masked = _BLOCK_TAG.sub(lambda tag: "\n" * 2 + " " * (len(tag[0]) - 2), body)
+    scan = Scan(_TAG.sub(lambda tag: " " * len(tag[0]), masked))
+    scan.lines()
+    return scan.found or [
+        Piece(start, end, "prose", "", "", 0) for start, end in _sentences(scan.text, 0, len(scan.text))
+    ]
+
+
+class Scan:
+    """One pass over the lines of a text, with what is open: a heading, a paragraph, a list, a table."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.found: list[Piece] = []
+        self.heading = ""
+        self.intro = ""
+        self.head: list[str] = []
+        self.block = 0
+        self.paragraph: tuple[int, int] | None = None
+        self.last = ""
+
+    def lines(self) -> None:
+        """Take every line."""
+        spans = []
+        at = 0
+        for line in self.text.split("\n"):
+            spans.append((at, at + len(line)))
+            at += len(line) + 1
+        stripped = [self.text[start:end].strip() for start, end in spans]
+        for n, (start, end) in enumerate(spans):
+            self._line(start, end, stripped[n - 1] if n else "", stripped[n + 1] if n + 1 < len(spans) else "")
+        self._flush()
+
+    def _line(self, start: int, end: int, before: str, after: str) -> None:
+        line = self.text[start:end]
+        text = line.strip()
+        if not text:
+            self._flush()
+        elif heading := _heading(line, before, after):
+            self._flush()
+            self._open(clean(heading))
+        elif text.count("|") >= 2:
+            self._row(start, end, text, after)
+        elif item := _ITEM.match(line):
+            self._item(start + item.end(), end, "step" if item["step"] else "item")
+        else:
+            self._prose(start, end, line)
+
+    def _open(self, heading: str) -> None:
+        self.heading, self.intro, self.head, self.last = heading[:120].rstrip(" :."), "", [], ""
+        self.block += 1
+
+    def _prose(self, start: int, end: int, line: str) -> None:
+        run_in = None if self.paragraph else _RUN_IN.match(line)
+        if run_in:
+            self._open(clean(run_in["head"]))
+            start += run_in.end()
+        if self.last in {"item", "step", "row"} and not self.paragraph:
+            self.block += 1
+            self.intro, self.head = "", []
+        self.paragraph = (self.paragraph[0] if self.paragraph else start, end)
+        self.last = "prose"
+
+    def _flush(self) -> None:
+        if self.paragraph is None:
+            return
+        for start, end in _sentences(self.text, *self.paragraph):
+            self.found.append(Piece(start, end, "prose", self.heading, "", self.block))
+        said = self.text[self.paragraph[0] : self.paragraph[1]].strip()
+        self.intro = clean(said[-200:].rpartition(". ")[2]).rstrip(":") if said.endswith(":") else ""
+        self.paragraph = None
+
+    def _item(self, start: int, end: int, kind: Kind) -> None:
+        self._flush()
+        if self.last != kind:
+            self.block += 1
+        self.last = kind
+        spans = (
+            [(start, end)] if kind == "step" and end - start <= _LONGEST else list(_sentences(self.text, start, end))
+        )
+        self.found.extend(
+            Piece(*_tight(self.text, *span), kind, self.heading, self.intro, self.block) for span in spans
+        )
+
+    def _row(self, start: int, end: int, text: str, after: str) -> None:
+        self._flush()
+        if self.last != "row":
+            self.block += 1
+            self.head = []
+        self.last = "row"
+        cells = [clean(cell) for cell in text.strip("|").split("|")]
+        if _RULER.match(text):
+            return
+        if after.count("|") >= 2 and _RULER.match(after):
+            self.head = cells
+            return
+        start, end = _tight(self.text, start, end)
+        self.found.append(
+            Piece(start, end, "row", self.heading, " ".join(self.head), self.block, _row_text(cells, self.head))
+        )
+
+
+def _heading(line: str, before: str, after: str) -> str:
+    if match := _HEADING.match(line):
+        return match["mark"] or match["bold"]
+    text = line.strip()
+    short = (
+        len(text) <= 70 and len(text.split()) <= 9 and text[0].isupper() and text[-1] not in ".!?:;,|\u3002\uff01\uff1f"
+    )
+    follows = not after or len(after) > len(text)
+    return text if short and follows and not before and not _ITEM.match(line) and "|" not in text else ""
+
+
+def _row_text(cells: list[str], head: list[str]) -> str:
+    if len(head) != len(cells):
+        head = [""] * len(cells)
+    named = [f"{name}: {cell}" if name else cell for name, cell in zip(head, cells, strict=True) if cell]
+    return ": ".join(named[:2]) if not any(head) and len(named) == 2 else "; ".join(named)
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    at = start
+    for stop in _STOP.finditer(text, start, end):
+        following = text[stop.end() : stop.end() + 1]
+        broken = stop[0][0] == "." and _ABBREVIATION.search(text, max(at, stop.start() - 8), stop.start())
+        if not following.islower() and not broken:
+            yield from _bounded(text, *_tight(text, at, stop.end()))
+            at = stop.end()
+    yield from _bounded(text, *_tight(text, at, end))
+
+
+def _bounded(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - start > _LONGEST:
+        window = text[start : start + _LONGEST - 120]
+        cut = max(window.rfind(mark) + len(mark) for mark in ("; ", "\n", "\u3001", "\uff0c"))
+        cut = cut if cut > 60 else max(window.rfind(", ") + 2, window.rfind(" ") + 1)
+        yield _tight(text, start, start + (cut if cut > 60 else 150))
+        start += cut if cut > 60 else 150
+    if end > start:
+        yield _tight(text, start, end)
+
+
+def _tight(text: str, start: int, end: int) -> tuple[int, int]:
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), start + len(part.rstrip())

@@ -1,0 +1,199 @@
+"""Phrases that the embedded model frames its messages with; the matter between them always comes from the documents."""
+
+PEOPLE = (
+    "Somebody who has just moved to the area", "A parent of two school-age children", "A student in their last year", "The owner of a small shop", "A retired couple",
+    "A nurse who works shifts", "A person who looks after an elderly relative", "A newcomer who has never dealt with this before", "Someone who took this over from a colleague last week",
+    "A self-employed craftsman", "A tenant in a shared flat", "A volunteer in a local club", "A member of staff in their first month", "A long-time customer",
+    "Someone who is planning the next few months with care", "A person with little free time during the week", "An office manager who has to report back to a team", "A couple with a baby on the way",
+    "Somebody who returned after two years abroad", "A first-time user", "A freelancer with a tight budget", "A neighbour who offered to help a friend",
+)  # fmt: skip
+EVENTS = (
+    "has put this off for weeks and now has to act", "was told two different things by two people", "has a free afternoon to get everything settled", "received a message that raised more questions than it answered",
+    "started on the matter last month and got stuck half-way", "wants to avoid a mistake that was made the year before", "has to decide by the end of the week", "lost the papers from the first time",
+    "found out only yesterday that this matters", "has an appointment on Thursday and wants to come prepared", "has already tried once without success", "promised to have an answer by tomorrow morning",
+)  # fmt: skip
+DETAILS = (
+    "Money is tight, so every charge counts.", "They cannot take more than one day off for it.", "They would rather ask once too often than get it wrong.", "A friend said that there is an exception, but could not say which.",
+    "They have read a little about it and mixed two things up.", "Part of what they need may be missing.", "They will have to explain it to somebody else afterwards.", "The dates are close, which makes them nervous.",
+    "They prefer short and exact answers.", "They do not know the usual terms.", "Their case differs a little from the usual one.", "They want to write down what applies, step by step.",
+)  # fmt: skip
+SCENES = (
+    "{person} {event}. It is about {topic}: {first} matters here, and {second} as well. {detail}",
+    "{person} needs to sort out {topic}. What brought it up is {first}. {more} {detail}",
+    "It began with {first}. {person} {event}, and {topic} turns out to be part of it. {more} {detail}",
+    "{person} {event}. They have to deal with {topic}, above all with {first}. {more} {detail}",
+    "For {person_low}, {topic} has become urgent. They have heard about {first}, but not how it concerns them. {more} {detail}",
+    "{person} is unsure about {topic}. The open points are {first} and {second}. {detail} They would like to have it settled today.",
+    "{topic_up} is new to {person_low}. Something came up about {first}, and now they want to know where they stand. {more} {detail}",
+    "{person} {event}. Two things keep them busy: {first}, and {second}. Both belong to {topic}. {detail}",
+    "There is a plan, and it depends on {topic}. {person} {event} and has questions about {first}. {more} {detail}",
+    "{person} is making a list of what to do about {topic}. {first_up} stands at the top of it, {second} further down. {detail} They start from almost nothing.",
+    "A small problem with {first} made {person_low} look into {topic}. {more} {detail}",
+    "{person} {event}. They are not sure whether what they know about {topic} is still right, especially on {first}. {more} {detail}",
+    "{person} was asked to find out about {topic}. They need it exactly: {first}, and possibly {second}. {detail}",
+    "Next week {person_low} has to deal with {topic}. They understand the outline, but not what is said about {first}. {more} {detail}",
+    "{person} got into a discussion about {topic}, and nobody could say for sure what holds for {first}. {more} {detail}",
+    "{person} {event}. Until now {topic} never concerned them. Now {first} does, and perhaps {second}. {detail}",
+    "What {person_low} wants is simple: to know what they have to do about {topic}. In particular, {first} is unclear to them. {more} {detail}",
+    "{person} would like to be sure about {topic} before doing anything. They stumbled over {first}. {more} {detail}",
+)
+SECOND = (
+    "Later on, {second} may come up as well.", "They also have a question about {second}.", "On top of that there is {second}.", "{second_up} is on their mind too.", "They may need to know about {second} as well.",
+    "And then there is {second}, which they had not thought of.",
+)  # fmt: skip
+
+OPENINGS = (
+    "I have a question about {topic}. {q}", "Hello, this is about {topic}. {q}", "Hi, I have a question regarding {topic}: {low}", "About {topic}: {low}", "Good morning. I need some information on {topic}. {q}",
+    "Quick question about {topic}: {low}", "I'm looking into {topic} at the moment. {q}", "Hi there, can you help me with {topic}? {q}", "It's about {topic}. {q}", "Can I ask you something about {topic}? {q}",
+    "I'm not sure I understand everything about {topic}. {q}", "I'd like to know something about {topic}. {q}",
+)  # fmt: skip
+GREETINGS = (
+    "{q}",
+    "Hello. {q}",
+    "Hi, {low}",
+    "Quick question: {low}",
+    "Good morning. {q}",
+    "Can you tell me something? {q}",
+    "I'd like to know: {low}",
+    "Hi there. {q}",
+)
+NEXT = (
+    "{q}",
+    "{q}",
+    "And {low}",
+    "OK. {q}",
+    "Good to know. {q}",
+    "Another question: {low}",
+    "I see. {q}",
+    "Right. {q}",
+    "One more thing: {low}",
+    "Also, {low}",
+    "And another thing: {low}",
+    "That helps. {q}",
+)
+ELSEWHERE = (
+    "Now about {topic}: {low}",
+    "Something else, about {topic}. {q}",
+    "I also have a question about {topic}. {q}",
+    "And regarding {topic}: {low}",
+    "Let me ask about {topic} as well. {q}",
+)
+LONGER = (
+    "I'd rather ask before I do something wrong.", "I want to be sure that I get this right the first time.", "Sorry if that is an obvious question.", "I have to explain it to somebody else afterwards.",
+    "I was told different things by different people.", "An exact answer would help me a lot.",
+)  # fmt: skip
+GOING_ON = (
+    "And {low}",
+    "And what about {subject}?",
+    "OK, and {low}",
+    "What about {subject}?",
+    "So {low}",
+    "And how is it with {subject}?",
+    "Then {low}",
+)
+TERMS = (
+    "Sorry, I didn't quite follow. What do you mean by \u201c{term}\u201d?", "What exactly is meant by \u201c{term}\u201d?", "I'm not sure I understand the part about \u201c{term}\u201d. Can you explain it?",
+    "Can you explain what \u201c{term}\u201d means in my case?", "You said \u201c{term}\u201d. What does that mean?",
+)  # fmt: skip
+COMPARING = (
+    "What is the difference between {a} and {b}?", "How does {a} compare with {b}?", "I can't decide between {a} and {b}. How do they differ?", "How do {a} and {b} differ?", "Is it the same for {a} and {b}, or is there a difference?",
+)  # fmt: skip
+STEPS = (
+    "What are the steps for {matter}?",
+    "How do I go about {matter}?",
+    "What do I have to do for {matter}?",
+    "Can you take me through {matter} step by step?",
+    "How do I handle {matter}?",
+)
+BOTH = (
+    "I need to know two things. On {topic}: {low} And on {topic2}: {low2}", "My case has two sides. First, {topic}: {low} Then, {topic2}: {low2}",
+    "{q} That is about {topic}. And for {topic2}: {low2}", "Two questions that belong together for me. About {topic}: {low} About {topic2}: {low2}",
+)  # fmt: skip
+ABOUT = (
+    "What applies to {subject}?",
+    "What should I know about {subject}?",
+    "How does it work with {subject}?",
+    "What are the rules for {subject}?",
+    "Can you tell me more about {subject}?",
+)
+VAGUE = {
+    "fee": "How much is the fee?", "charge": "How much is the charge?", "cost": "What does it cost?", "price": "What is the price?", "deadline": "When is the deadline?", "limit": "What is the limit?", "rate": "What is the rate?",
+    "period": "How long is the period?", "appointment": "When is the appointment?", "weight": "What is the highest weight?", "pressure": "What is the right pressure?", "notice": "How long is the notice?",
+    "discount": "How much is the discount?", "fine": "How high is the fine?", "warranty": "How long is the warranty?", "torque": "What is the right torque?", "licence": "How much is the licence?", "license": "How much is the license?", "deposit": "How much is the deposit?",
+}  # fmt: skip
+ABSENT = (
+    ("student", "Is there a discount for students on {topic}?"), ("instalment installment", "Can I pay in instalments for {topic}?"), ("leaflet brochure", "Is there a printed leaflet about {topic}?"), ("translation translated", "Is there a translated version of the information on {topic}?"),
+    ("statistics", "Are there statistics on {topic} for the last five years?"), ("video", "Do you have a video on {topic}?"), ("founder founded", "Who founded {topic}?"), ("cryptocurrency bitcoin", "Do you accept cryptocurrency for {topic}?"),
+    ("supervisor", "Who is the supervisor in charge of {topic}?"), ("insurance insured", "Does my private insurance pay for {topic}?"), ("holiday", "Does the public holiday next week change anything about {topic}?"), ("competitor", "How do your competitors handle {topic}?"),
+    ("refund", "How long does a refund take with {topic}?"), ("parking", "Is there free parking near the place that handles {topic}?"), ("queue waiting", "How long is the queue in the mornings for {topic}?"), ("budget", "What is the yearly budget for {topic}?"),
+    ("newsletter", "Is there a newsletter about {topic}?"), ("abroad", "Does {topic} work the same way abroad?"),
+)  # fmt: skip
+"""Words that must stand in none of the documents, and the question about what they name."""
+GOODBYES = (
+    "Great, that's all I needed. Thank you!", "Thanks, I'll take care of it now.", "Perfect, thanks for your help.", "OK, that answers everything. Bye!", "Thank you, that was very helpful. I'll get started today.", "Alright, I know what to do now. Thanks!",
+    "That's clear, thank you. Have a nice day.", "Good, then I have everything. Thanks a lot.", "Thanks, no more questions from me.",
+)  # fmt: skip
+SHORT_GOODBYES = ("Thanks, bye.", "OK, thanks.", "That's all, thanks.", "Got it, thank you.", "Thanks, all clear.")
+FAREWELLS = (
+    "You're welcome. All the best!", "Glad I could help. Have a good day!", "You're welcome, and good luck with it.", "Happy to help. Come back any time you have another question.", "My pleasure. Have a nice day!", "You're welcome. I hope everything goes smoothly.",
+)  # fmt: skip
+
+LEADS = ("", "", "", "", "", "", "Here is how it is: ", "This is what applies: ")
+BOTH_LEADS = (
+    "On the first point: {a} On the second: {b}",
+    "First: {a} Second: {b}",
+    "{a} As for the other question: {b}",
+    "{a} And to your second question: {b}",
+)
+COMPARE_LEADS = (
+    "On the one hand: {a} On the other hand: {b}",
+    "For the one: {a} For the other: {b}",
+    "{a} In comparison: {b}",
+    "They are described like this. {a} In contrast: {b}",
+)
+STEP_LEADS = ("These are the steps:", "Here is what to do:", "It goes like this:", "Please proceed as follows:")
+CLARIFIED = ("To put it more exactly: ", "Let me say it again in full. ", "What is meant is this: ", "Gladly. ")
+DEPENDS = (
+    "That depends on the case. ",
+    "It depends on which case is yours. ",
+    "There is more than one answer to that. ",
+)
+WHICH = (
+    "Which of these applies to you?",
+    "Tell me which one is yours, and I can be more exact.",
+    "Which of them do you mean?",
+)
+NOT_COVERED = (
+    "I'm sorry, I have no information on that.", "I'm afraid that is not covered in what I have.", "I can't tell you that; nothing I have answers it.", "Unfortunately I have nothing on that.",
+)  # fmt: skip
+NOT_COVERED_NAMED = (
+    "I'm sorry, I have no information on \u201c{missing}\u201d.",
+    "I'm afraid I have nothing about \u201c{missing}\u201d.",
+    "Unfortunately, \u201c{missing}\u201d is not covered in what I have.",
+)
+NEAREST = (
+    "The nearest I can offer: ",
+    "What comes closest is this: ",
+    "What I can tell you: ",
+    "Related to it, this much is certain: ",
+)
+PARTLY = (
+    "I have nothing further on \u201c{missing}\u201d.",
+    "On \u201c{missing}\u201d I have no information.",
+    "What I do not have is anything on \u201c{missing}\u201d.",
+)
+
+QUESTION_FRAMES = (OPENINGS, GREETINGS, NEXT, ELSEWHERE, LONGER, GOING_ON, TERMS, COMPARING, STEPS, BOTH, ABOUT)
+ANSWER_FRAMES = (
+    LEADS,
+    BOTH_LEADS,
+    COMPARE_LEADS,
+    STEP_LEADS,
+    CLARIFIED,
+    DEPENDS,
+    WHICH,
+    NOT_COVERED,
+    NOT_COVERED_NAMED,
+    NEAREST,
+    PARTLY,
+)

@@ -1,0 +1,211 @@
+"""The embedded default model: no network, no weights. It reads an ask's values and answers by rules from the documents.
+
+It picks informative sentences, asks about them, forms search queries, answers by quoting and citing. What it writes
+depends on the ask and its dice alone. It is for first runs, tests and estimates, and says its name in every row.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from dgt_rag.errors import ModelError
+from dgt_rag.llm.base import Ask, Model, Reply, Speaker
+from dgt_rag.llm.extraction import wording
+from dgt_rag.llm.extraction.answering import WEAK, Answer, Answerer, objections
+from dgt_rag.llm.extraction.asking import message
+from dgt_rag.llm.extraction.facts import Facts
+from dgt_rag.llm.extraction.manner import Manner, Wish
+from dgt_rag.llm.extraction.matching import Pages, quotable, words_of
+from dgt_rag.llm.extraction.planning import hint
+from dgt_rag.llm.extraction.reading import Readings
+from dgt_rag.llm.extraction.scenes import scene
+from dgt_rag.llm.extraction.words import stems, tokens
+from dgt_rag.records import (
+    AssistantStep,
+    ConversationDataPoint,
+    Document,
+    ToolCallStep,
+    ToolResultStep,
+    ToolSpec,
+    UserStep,
+)
+from dgt_rag.world import World
+
+_NAME = "extractive"
+
+
+class ExtractiveModel(Model):
+    """Answers by rules from the documents, without network or weights; for first runs, tests and estimates."""
+
+    type: Literal["extractive"] = "extractive"
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Speaker]:
+        """Open it; there is nothing to wait for."""
+        yield ExtractiveSpeaker()
+
+
+class ExtractiveSpeaker(Speaker):
+    """The embedded model, open: remembers the documents it read lately."""
+
+    def __init__(self) -> None:
+        self._readings = Readings()
+        self._ways: Mapping[str, Callable[[Ask, Pages], dict[str, Any]]] = {
+            "scenario": _scenario,
+            "flow": _flow,
+            "user": _user,
+            "search": _search,
+            "move": _move,
+            "answer": _answer,
+            "rewrite": _answer,
+            "critique": _critique,
+        }
+
+    async def reply(self, ask: Ask) -> Reply:
+        """Answer from the documents of the ask; raises `ModelError` where they hold nothing to ask about."""
+        way = self._ways.get(ask.purpose)
+        if way is None:
+            raise ModelError(
+                "not_supported",
+                f"the embedded model has no answer to {ask.purpose!r}; it knows {', '.join(self._ways)}",
+            )
+        documents: Sequence[Document] = ask.values["documents"]
+        value = way(ask, Pages([self._readings.of(document) for document in documents]))
+        return Reply(ask.reply_type.model_validate(value), _NAME, prompt_hash=_hash(ask))
+
+
+def _hash(ask: Ask) -> str:
+    said = [step.content for step in ask.talk.steps[-3:] if isinstance(step, UserStep | AssistantStep)]
+    read = [document.doc_id for document in ask.values["documents"]]
+    seen = repr((ask.purpose, ask.dice.number, read, said, ask.values.get("hint")))
+    return hashlib.sha256(seen.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _scenario(ask: Ask, pages: Pages) -> dict[str, Any]:
+    return {"scenario": scene(Facts(pages, ask.talk, ask.dice))}
+
+
+def _flow(ask: Ask, pages: Pages) -> dict[str, Any]:
+    """Take the first kind of turn that fits, with a hint."""
+    facts = Facts(pages, ask.talk, ask.dice)
+    for number, pattern in enumerate(ask.values["candidates"], start=1):
+        if wanted := hint(facts, pattern.name):
+            return {"choice": number, "hint": wanted}
+    raise ModelError("nothing_to_ask", "none of the kinds of turns fits what is left in the documents")
+
+
+def _user(ask: Ask, pages: Pages) -> dict[str, Any]:
+    values = ask.values
+    manner = Manner(values["persona"], values["turn"], ask.dice)
+    if values["closing"]:
+        return {"message": manner.goodbye()}
+    wish = Wish(values["pattern"], values["hint"])
+    return {"message": message(Facts(pages, ask.talk, ask.dice), wish, manner)}
+
+
+def _said(talk: ConversationDataPoint) -> list[str]:
+    return [step.content for step in talk.steps if isinstance(step, UserStep)]
+
+
+def _answerer(ask: Ask, pages: Pages) -> Answerer:
+    said = _said(ask.talk) or [""]
+    return Answerer(pages, said[-1], said[:-1], ask.dice)
+
+
+def _answer(ask: Ask, pages: Pages) -> dict[str, Any]:
+    if ask.values.get("closing"):
+        return {"answer": ask.dice.choose(wording.FAREWELLS), "citations": [], "answerability": "answerable"}
+    answer = _answerer(ask, pages).answer(int(ask.values.get("rewrites", 0)))
+    return {
+        "answer": answer.text,
+        "citations": _citations(answer, pages, ask.values["documents"]),
+        "answerability": answer.answerability,
+    }
+
+
+def _citations(answer: Answer, pages: Pages, documents: Sequence[Document]) -> list[dict[str, Any]]:
+    cited = []
+    for sentence in filter(quotable, answer.rests_on[:12]):
+        number = pages.numbers[sentence.doc_id]
+        cited.append({"document": number, "quote": documents[number - 1].body[sentence.start : sentence.end]})
+    return cited
+
+
+def _search(ask: Ask, pages: Pages) -> dict[str, Any]:
+    return {"queries": _for_tools(_queries(ask.talk), ask.values["offered"])}
+
+
+def _move(ask: Ask, pages: Pages) -> dict[str, Any]:
+    """Answer, or search once more with other words where the first search brought too little."""
+    values = ask.values
+    if not values["last_round"]:
+        again = _again(ask.talk, _answerer(ask, pages).best())
+        if again:
+            return {
+                "action": "search",
+                "queries": _for_tools(again, values["offered"]),
+                "answer": "",
+                "citations": [],
+                "answerability": "unanswerable",
+            }
+    extra = {} if values["last_round"] else {"action": "answer", "queries": []}
+    return {**extra, **_answer(ask, pages)}
+
+
+def _again(talk: ConversationDataPoint, best: float) -> list[str]:
+    """Return the searches to make after those of this turn; none if an answer can be tried."""
+    steps = list(talk.steps)
+    begin = max((n for n, step in enumerate(steps) if isinstance(step, UserStep)), default=0)
+    made = [
+        str(query)
+        for step in steps[begin:]
+        if isinstance(step, ToolCallStep)
+        for query in step.content.arguments.values()
+    ]
+    results = [step.content for step in steps[begin:] if isinstance(step, ToolResultStep)]
+    if results and all(result.error for result in results):
+        return made[-1:]
+    if best >= WEAK or len(results) > 1:
+        return []
+    said = _said(talk)
+    words = _telling(said[-1])
+    wider = " ".join(
+        dict.fromkeys([*(_telling(said[-2])[:4] if len(said) > 1 else []), *sorted(words, key=len, reverse=True)[:4]])
+    )
+    return [wider] if wider and wider not in made else []
+
+
+def _queries(talk: ConversationDataPoint) -> list[str]:
+    """Return what to search for: the telling words of the last message, with those before it where they are few."""
+    said = _said(talk) or [""]
+    parts = [part for part in said[-1].split("?") if len(words_of(part)) >= 3]
+    found = [" ".join(_telling(part)) for part in parts] if len(parts) == 2 else [" ".join(_telling(said[-1]))]
+    if len(words_of(said[-1])) < 4 and len(said) > 1:
+        found = [" ".join(dict.fromkeys([*_telling(said[-1]), *_telling(said[-2])[:8]]))]
+    return [query for query in dict.fromkeys(found) if query] or [said[-1].strip()[:200] or "information"]
+
+
+def _telling(message: str) -> list[str]:
+    return list(dict.fromkeys(token for token in tokens(message[:2000]) if stems(token)))[:14]
+
+
+def _for_tools(queries: list[str], offered: Sequence[ToolSpec]) -> list[Any]:
+    """Return the queries as the reply wants them: with the number of the tool whose description they are most like."""
+    if len(offered) <= 1:
+        return list(queries)
+    known = [set(words_of(f"{tool.name.replace('_', ' ')} {tool.description}")) for tool in offered]
+    return [
+        {"tool": 1 + max(range(len(known)), key=lambda n: (len(known[n] & set(words_of(query))), -n)), "query": query}
+        for query in queries
+    ]
+
+
+def _critique(ask: Ask, pages: Pages) -> dict[str, Any]:
+    said = _said(ask.talk) or [""]
+    last = next((step.content for step in reversed(ask.talk.steps) if isinstance(step, AssistantStep)), "")
+    context = " ".join(said[-2:])
+    issues = objections(
+        last, context, pages, [cited.quote for cited in ask.values["citations"]], ask.values["answerability"] or ""
+    )
+    return {"issues": issues, "verdict": "unsupported" if issues else "supported"}

@@ -1,0 +1,134 @@
+"""From the text a model sent to the value asked for: the schema it is shown, how its text is read, how it is corrected."""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from json_repair import repair_json
+from pydantic import BaseModel, ValidationError
+
+T = TypeVar("T", bound=BaseModel)
+
+_CONSTRAINTS = frozenset(
+    {"minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+    | {"multipleOf", "minItems", "maxItems", "uniqueItems"}
+)
+_NOISE = frozenset({"title", "default", "$defs", "discriminator"})
+_THINK = re.compile(r"\A\s*(?:<think(?:ing)?>)?(.*?)</think(?:ing)?>", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL)
+
+
+class BadReply(Exception):
+    """A reply that is not what was asked for; the message is shown to the model once, `reason` names the failure."""
+
+    def __init__(self, message: str, reason: str = "bad_reply") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@lru_cache(maxsize=256)
+def schema_of(cls: type[BaseModel], bare: bool = False) -> dict[str, Any]:
+    """Return the strict JSON schema of a class: references put in place, closed, every property required.
+
+    `bare` leaves out lengths, ranges and patterns, which some endpoints refuse.
+    """
+    whole = cls.model_json_schema()
+    strict: dict[str, Any] = _strict(whole, whole.get("$defs", {}), _CONSTRAINTS if bare else frozenset())
+    return strict
+
+
+def _strict(node: Any, defs: Mapping[str, Any], without: frozenset[str]) -> Any:
+    if isinstance(node, list):
+        return [_strict(item, defs, without) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _strict({**defs[node["$ref"].rpartition("/")[2]], **_but(node, {"$ref"})}, defs, without)
+    out = {
+        # what is called `title` or `default` below `properties` is a field's name, not an annotation
+        key: {name: _strict(sub, defs, without) for name, sub in value.items()}
+        if key == "properties"
+        else _strict(value, defs, without)
+        for key, value in node.items()
+        if key not in _NOISE and key not in without
+    }
+    if "properties" in out:
+        out["required"] = list(out["properties"])
+        out["additionalProperties"] = False
+    return out
+
+
+def _but(node: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def in_words(cls: type[BaseModel]) -> str:
+    """Return the instruction that shows the schema to a model whose endpoint does not enforce it."""
+    schema = json.dumps(schema_of(cls), ensure_ascii=False)
+    return f"Reply with one JSON object and nothing else. It must be valid for this JSON schema:\n{schema}"
+
+
+def correction(cls: type[BaseModel], error: str) -> str:
+    """Return what a model is told after a reply that could not be read."""
+    return f"Your reply could not be used: {error}\nWrite it again. {in_words(cls)}"
+
+
+def read(text: str, cls: type[T], mend: bool) -> T:
+    """Return the value that a text holds, also from among other words; with `mend` broken JSON is repaired.
+
+    Where an endpoint enforces the schema, broken JSON is garbage, and mending it would invent a value.
+    """
+    try:
+        return cls.model_validate_json(text)
+    except ValidationError as error:
+        first = error
+    for piece in _pieces(text):
+        try:
+            return cls.model_validate_json(piece)
+        except ValidationError:
+            continue
+    if mend and "{" in text:
+        try:
+            return cls.model_validate(repair_json(text[text.index("{") :], return_objects=True))
+        except ValidationError as error:
+            raise BadReply(_one_line(error)) from None
+    raise BadReply(_one_line(first))
+
+
+def _pieces(text: str) -> list[str]:
+    """Return the parts of a text that may be the JSON object meant."""
+    start, end = text.find("{"), text.rfind("}")
+    return [*_FENCE.findall(text), *([text[start : end + 1]] if 0 <= start < end else [])]
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def apart(content: str, reasoning: str) -> tuple[str, str]:
+    """Return a message's text and its reasoning, which some endpoints leave inside the text as `<think>…</think>`."""
+    if "</think" not in content:
+        return content, reasoning
+    found = _THINK.match(content)
+    if found is None:
+        return content, reasoning
+    return content[found.end() :].lstrip(), reasoning or found.group(1).strip()
+
+
+def arguments_of(given: object) -> dict[str, Any]:
+    """Return a tool call's arguments, which endpoints send as JSON text or, some, as an object."""
+    found = _loaded(given) if isinstance(given, str) else given
+    if not isinstance(found, dict):
+        raise BadReply("the arguments of the tool call are not a JSON object")
+    return found
+
+
+def _loaded(text: str) -> object:
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return repair_json(text, return_objects=True) if "{" in text else None

@@ -1,0 +1,118 @@
+"""The door to Jinja2: prompts from templates, in an order that lets an endpoint reuse what it has read before.
+
+A request is: the system message (rules, the same for a whole task), then what only grows (documents, examples, the
+conversation), then this ask's instruction. Every template may be replaced by one of the same name in the task's folder
+`prompts:`. Text of documents and models is filled in as a value; it is never a template itself.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from dgt_rag.errors import TaskError
+from dgt_rag.llm.base import Ask
+from dgt_rag.records import AssistantStep, Step, ToolCallStep, ToolResultStep, UserStep
+
+Message = dict[str, Any]
+"""One message of a chat request, in OpenAI's form."""
+
+SHIPPED = Path(__file__).parent
+
+
+def _environment(loader: ChoiceLoader | None = None) -> ImmutableSandboxedEnvironment:
+    # prompts are plain text for a model, never a page: nothing is escaped
+    made = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
+    # the filter of that name that Jinja2 brings escapes for HTML
+    made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return made
+
+
+@lru_cache(maxsize=64)
+def template(text: str) -> Template:
+    """Return a template given as text by the user, sandboxed, with undefined names as errors."""
+    try:
+        return _environment().from_string(text)
+    except TemplateError as error:
+        raise TaskError(f"not a template: {error}") from error
+
+
+class Prompts:
+    """The templates of one task."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _environment(self) -> ImmutableSandboxedEnvironment:
+        folders = [*([self.folder] if self.folder else []), SHIPPED]
+        return _environment(ChoiceLoader([FileSystemLoader(folder) for folder in folders]))
+
+    def check(self) -> None:
+        """Read every template; refuse the first that is wrong, and a file that replaces none of ours."""
+        ours = {path.name for path in SHIPPED.glob("*.j2")}
+        for path in sorted(self.folder.glob("*.j2")) if self.folder else []:
+            if path.name not in ours:
+                raise TaskError(f"{path}: replaces no prompt of ours; there are: {', '.join(sorted(ours))}")
+            self._template(path.name)
+
+    def messages(self, ask: Ask) -> list[Message]:
+        """Return the chat messages of a request."""
+        values = {"talk": ask.talk, "native": ask.native, "searching": False, **ask.values}
+        values["numbers"] = {document.doc_id: n for n, document in enumerate(ask.values["documents"], start=1)}
+        system = {"role": "system", "content": self.render(f"{ask.system}.j2", values)}
+        tail = self.render(f"{ask.purpose}.j2", values).strip()
+        if not ask.native:
+            return [system, {"role": "user", "content": f"{self.render('frame.j2', values)}\n\n{tail}"}]
+        history = self._history(ask.talk.steps, values)
+        return [system, *history, *([{"role": "user", "content": tail}] if tail else [])]
+
+    def render(self, name: str, values: Mapping[str, Any]) -> str:
+        """Fill a template."""
+        try:
+            return self._template(name).render(values).strip()
+        except TemplateError as error:
+            raise TaskError(f"prompt {name}: {error}") from error
+
+    def _template(self, name: str) -> Template:
+        try:
+            return self._environment.get_template(name)
+        except TemplateNotFound as error:
+            raise TaskError(f"prompt {name}: there is no such template") from error
+        except TemplateError as error:
+            line = getattr(error, "lineno", 0)
+            raise TaskError(f"{self.folder or SHIPPED}/{name}:{line}: {error}") from error
+
+    def _history(self, steps: tuple[Step, ...], values: Mapping[str, Any]) -> list[Message]:
+        """Return the conversation as chat messages, calls made at once in one message."""
+        out: list[Message] = []
+        seen: set[str] = set()
+        for step in steps:
+            match step:
+                case UserStep():
+                    out.append({"role": "user", "content": step.content})
+                case AssistantStep():
+                    out.append({"role": "assistant", "content": step.content})
+                case ToolCallStep():
+                    _add_call(out, step)
+                case ToolResultStep():
+                    text = self.render("tool_result.j2", {**values, "step": step, "seen": frozenset(seen)})
+                    out.append({"role": "tool", "tool_call_id": step.content.call_id, "content": text})
+                    seen |= {hit.doc_id for hit in step.content.result or ()}
+                case _:
+                    pass
+        return out
+
+
+def _add_call(out: list[Message], step: ToolCallStep) -> None:
+    call = step.content
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    entry = {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    if not out or "tool_calls" not in out[-1]:
+        out.append({"role": "assistant", "content": "", "tool_calls": []})
+    out[-1]["tool_calls"].append(entry)

@@ -1,0 +1,244 @@
+"""The assistant that searches while it talks, and answers from what it found."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, Field, JsonValue, create_model
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.tool import SearchTool
+from dgt_rag.llm.base import Ask, Reply, Speaker
+from dgt_rag.records import (
+    AssistantStep,
+    ConversationDataPoint,
+    Document,
+    Provenance,
+    ToolCall,
+    ToolCallStep,
+    ToolError,
+    ToolResult,
+    ToolResultStep,
+    UserStep,
+)
+from dgt_rag.stages.answers import AnswerReply, AnswerStage, Draft, cited, settle
+from dgt_rag.stages.base import Bench, answer_of
+
+_AT_ONCE = 3
+"""How many searches may be made at once."""
+
+
+class Query(BaseModel):
+    """One search: the number of the tool, and what to search for."""
+
+    tool: int = Field(ge=1)
+    query: str
+
+
+class SearchReply(BaseModel):
+    """The searches to make at once."""
+
+    queries: list[str] = Field(max_length=_AT_ONCE)
+
+
+class MoveReply(AnswerReply):
+    """The next move: more searches, or the answer."""
+
+    action: Literal["search", "answer"]
+    queries: list[str] = Field(max_length=_AT_ONCE)
+    answer: str
+
+
+@lru_cache(maxsize=32)
+def _queries_of(base: type[BaseModel], tools: int, least: int) -> type[BaseModel]:
+    """Return the reply class whose queries name a tool if there are several, at least so many."""
+    bounds = Field(min_length=least, max_length=_AT_ONCE)
+    if tools == 1:
+        return create_model(base.__name__, __base__=base, queries=(list[str], bounds))
+    query = create_model("Query", __base__=Query, tool=(int, Field(ge=1, le=tools)))
+    return create_model(base.__name__, __base__=base, queries=(list[query], bounds))
+
+
+class LiveRagAssistant(AnswerStage):
+    """Searches for what the user asks, again with better queries if need be, and answers from what it found.
+
+    One turn has at most `max_tool_rounds` rounds of searches, each of up to three at once. A call that does not fit the
+    tool's schema, and a search that fails, become results that the model sees.
+    """
+
+    name: Literal["lm/assistant/rag/live"] = "lm/assistant/rag/live"
+    aliases: ClassVar[tuple[str, ...]] = ("lm/assistant/rag",)
+    uses_tools: ClassVar[bool] = True
+    tools: tuple[str, ...] = ()
+    """The tools offered, by name; all there are if not given."""
+    max_tool_rounds: int = Field(default=3, ge=1)
+    """Rounds of searches in one turn at most."""
+    tool_choice: Literal["required", "auto"] = "required"
+    """Whether each turn (but the closing one) must begin with a search, or the model decides."""
+
+    async def __call__(self, talk: ConversationDataPoint, bench: Bench) -> ConversationDataPoint:
+        """Return the conversation with the searches of this turn and the assistant's answer."""
+        turn = Turn(self, bench, talk)
+        reply = await turn.search_and_answer()
+        documents = tuple(turn.talk.found())
+        draft = Draft(turn.talk, documents, turn.ask, turn.closing)
+        return turn.talk.add(await settle(self, draft, reply, bench))
+
+
+class Turn:
+    """One turn of the live assistant; `talk` grows by what it searches and finds."""
+
+    def __init__(self, stage: LiveRagAssistant, bench: Bench, talk: ConversationDataPoint) -> None:
+        self.stage = stage
+        self.bench = bench
+        self.talk = talk
+        self.tools = {name: bench.tools[name] for name in stage.tools or bench.tools}
+        self.closing = bool(talk.last_flow and talk.last_flow.terminate)
+        self.calls = 0
+        self.begin = len(talk.steps)
+
+    @property
+    def speaker(self) -> Speaker:
+        """The model that plays the assistant."""
+        return self.bench.speakers[self.stage.generator]
+
+    async def search_and_answer(self) -> Reply:
+        """Search until the model answers or the rounds are used up; return the reply that holds the answer."""
+        rounds = 0
+        if not self.closing:
+            calls, provenance = await self._first_calls()
+            rounds = await self._execute(calls, provenance)
+        while True:
+            last = self.closing or not 0 < rounds < self.stage.max_tool_rounds
+            reply = await self._move(last)
+            if not isinstance(reply.value, MoveReply):
+                return reply
+            calls = self._new_calls(_query_pairs(reply.value.queries, list(self.tools)))
+            if reply.value.action == "answer" and reply.value.answer.strip():
+                return reply
+            # a model that wants to search but has no new query is asked for its answer
+            rounds = rounds + await self._execute(calls, reply.provenance) if calls else self.stage.max_tool_rounds
+
+    async def _first_calls(self) -> tuple[list[ToolCall], Provenance]:
+        """Return the first searches of the turn; none if the model may do without and does."""
+        if self.speaker.tool_mode == "native":
+            reply = await self.speaker.reply(
+                self.ask("search", self.talk, SearchReply, {}, choice=self.stage.tool_choice)
+            )
+            if self.speaker.tool_mode == "native":
+                return [
+                    self._numbered(call.name, call.arguments) for call in reply.tool_calls[:_AT_ONCE]
+                ], reply.provenance
+        least = 1 if self.stage.tool_choice == "required" else 0
+        reply = await answer_of(
+            self.speaker, self.ask("search", self.talk, _queries_of(SearchReply, len(self.tools), least), {})
+        )
+        assert isinstance(reply.value, SearchReply)
+        return self._new_calls(_query_pairs(reply.value.queries, list(self.tools))), reply.provenance
+
+    async def _move(self, last: bool) -> Reply:
+        base = AnswerReply if last else _queries_of(MoveReply, len(self.tools), 0)
+        assert issubclass(base, AnswerReply)
+        reply_type = cited(base, len(list(self.talk.found())))
+        values: dict[str, object] = {"last_round": last, "closing": self.closing, "round": self.calls}
+        return await answer_of(self.speaker, self.ask("move", self.talk, reply_type, values))
+
+    async def _execute(self, calls: list[ToolCall], provenance: Provenance) -> int:
+        """Make these searches at once and add them with their results; return 1 if there was one, else 0."""
+        if not calls:
+            return 0
+        name = self.stage.name
+        dice = self.bench.dice.child("search")
+        results = [await self._result(call, dice.child(call.call_id)) for call in calls]
+        made = [
+            ToolCallStep(stage_name=name, content=call, provenance=provenance if n == 0 else None)
+            for n, call in enumerate(calls)
+        ]
+        found = [ToolResultStep(stage_name=name, content=result) for result in results]
+        self.talk = self.talk.add(*made, *found)
+        return 1
+
+    async def _result(self, call: ToolCall, dice: Dice) -> ToolResult:
+        tool = self.tools.get(call.name)
+        if tool is None:
+            message = f"There is no tool {call.name!r}; there are: {', '.join(self.tools)}."
+            return ToolResult(
+                call_id=call.call_id, name=call.name, error=ToolError(type="unknown_tool", message=message)
+            )
+        return await tool.execute(call, dice)
+
+    def _numbered(self, name: str, arguments: Mapping[str, JsonValue]) -> ToolCall:
+        """Return a call with an id of ours: endpoints number theirs as they like, and rows must not depend on it."""
+        call = ToolCall(call_id=f"call_{self.talk.turns}_{self.calls}", name=name, arguments=dict(arguments))
+        self.calls += 1
+        return call
+
+    def _new_calls(self, queries: list[tuple[str, str]]) -> list[ToolCall]:
+        """Return calls for the queries that this turn has not made yet; one that failed may be made again."""
+        turn = self.talk.steps[self.begin :]
+        failed = {step.content.call_id for step in turn if isinstance(step, ToolResultStep) and step.content.error}
+        calls_made = [step.content for step in turn if isinstance(step, ToolCallStep)]
+        made = {_fold(call.arguments) for call in calls_made if call.call_id not in failed}
+        calls = []
+        for name, query in queries:
+            arguments: dict[str, JsonValue] = {self.tools[name].query_key: query.strip()}
+            if query.strip() and _fold(arguments) not in made:
+                made.add(_fold(arguments))
+                calls.append(self._numbered(name, arguments))
+        return calls
+
+    def ask(
+        self,
+        purpose: str,
+        talk: ConversationDataPoint,
+        reply_type: type[BaseModel],
+        values: dict[str, object],
+        choice: Literal["none", "auto", "required"] = "none",
+    ) -> Ask:
+        """Return an ask that sees what the assistant sees: what was said and found, not the scenario."""
+        bench = self.bench.at("rewrite", str(values["rewrites"])) if "rewrites" in values else self.bench
+        seen = talk.model_copy(
+            update={
+                "steps": tuple(
+                    s for s in talk.steps if isinstance(s, UserStep | AssistantStep | ToolCallStep | ToolResultStep)
+                )
+            }
+        )
+        documents: tuple[Document, ...] = tuple(talk.found())
+        scenario = self.talk.scenario
+        shared = {
+            "documents": documents,
+            "examples": bench.examples.like(scenario.documents if scenario else ()),
+            "instructions": bench.instructions,
+            "searching": True,
+            "offered": tuple(tool.spec for tool in self.tools.values()),
+        }
+        native = self.speaker.tool_mode == "native"
+        ask = Ask(
+            purpose,
+            seen,
+            {**shared, **values},
+            reply_type,
+            bench.dice.child(purpose, self.calls),
+            system="system_live",
+            native=native,
+            sampling=self.stage.sampling,
+        )
+        return (
+            replace(ask, tools=tuple(tool.spec for tool in self.tools.values()), tool_choice=choice) if native else ask
+        )
+
+
+def _query_pairs(queries: list[str] | list[Query], tools: list[str]) -> list[tuple[str, str]]:
+    return [(tools[0], query) if isinstance(query, str) else (tools[query.tool - 1], query.query) for query in queries]
+
+
+def _fold(arguments: Mapping[str, JsonValue]) -> str:
+    return " ".join(str(value).lower() for value in arguments.values())
+
+
+def check_tools(stage: LiveRagAssistant, tools: Mapping[str, SearchTool]) -> str:
+    """Return what is wrong with the tools that a stage names, or nothing."""
+    missing = [name for name in stage.tools if name not in tools]
+    return f"no tool {missing[0]!r}; there are: {', '.join(tools)}" if missing else ""
