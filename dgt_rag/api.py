@@ -1,0 +1,64 @@
+"""What a notebook needs: load or build a task, run it, iterate over its conversations."""
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dgt_rag.loader import load
+from dgt_rag.pipeline.run import RunResult, Way, run_task
+from dgt_rag.plugins import Plugin
+from dgt_rag.records import Document
+from dgt_rag.task import Task
+
+
+def load_task(task: str | Path | Mapping[str, Any], *overrides: str, plugins: Sequence[type[Plugin]] = ()) -> Task:
+    """Return the task of a YAML file or of a mapping of the same shape; `overrides` are written `key=value`."""
+    return load(task if isinstance(task, Mapping) else Path(task), overrides, guests=plugins).task
+
+
+async def arun(
+    task: Task | str | Path | Mapping[str, Any],
+    *overrides: str,
+    plugins: Sequence[type[Plugin]] = (),
+    corpora: Mapping[str, Sequence[Document]] | None = None,
+    restart: bool = False,
+    **changes: Any,
+) -> RunResult:
+    """Run a task to its end; where it was left before, if it was. `changes` are keys of the task, as `num_outputs=5`."""
+    ready = task if isinstance(task, Task) else load_task(task, *overrides, plugins=plugins)
+    if changes:
+        ready = Task.model_validate({**{name: getattr(ready, name) for name in Task.model_fields}, **changes})
+    return await run_task(ready, Way(restart=restart, corpora=corpora or {}, say=_quiet))
+
+
+def run(task: Task | str | Path | Mapping[str, Any], *overrides: str, **options: Any) -> RunResult:
+    """Run a task to its end (`arun` without `await`), also where an event loop is running, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(arun(task, *overrides, **options))
+    return _in_a_thread(task, *overrides, **options)
+
+
+def _in_a_thread(task: Task | str | Path | Mapping[str, Any], *overrides: str, **options: Any) -> RunResult:
+    """Run beside the loop of a notebook, which cannot run another."""
+    ended: list[RunResult | BaseException] = []
+
+    def work() -> None:
+        try:
+            ended.append(asyncio.run(arun(task, *overrides, **options)))
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if isinstance(ended[0], BaseException):
+        raise ended[0]
+    return ended[0]
+
+
+def _quiet(line: str) -> None:
+    del line

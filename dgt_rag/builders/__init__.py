@@ -1,0 +1,1 @@
+"""What a data builder is: how one output is made."""

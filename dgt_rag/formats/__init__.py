@@ -1,0 +1,1 @@
+"""Conversations → rows of a trainer."""

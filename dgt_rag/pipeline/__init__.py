@@ -1,0 +1,1 @@
+"""Many conversations: opened, made, written."""

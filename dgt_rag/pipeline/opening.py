@@ -1,0 +1,92 @@
+"""Opens what a task names, in the order in which it stands on each other, and closes it on every way out."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Retriever, SearchToolEngine
+from dgt_rag.engines.tool import SearchTool
+from dgt_rag.errors import TaskError
+from dgt_rag.samplers.base import Shelf
+from dgt_rag.stages.assistant_live import LiveRagAssistant, check_tools
+from dgt_rag.stages.base import Bench
+from dgt_rag.stages.examples import Examples, read_examples
+from dgt_rag.task import Task
+from dgt_rag.world import World
+
+
+@asynccontextmanager
+async def opened(task: Task, world: World) -> AsyncIterator[Bench]:
+    """Open the models and engines of a task and hand out its bench."""
+    run_dice = Dice(task.seed, task.task_name)
+    world = replace(world, dice=run_dice.child("world"), prompts=task.prompts)
+    async with AsyncExitStack() as stack:
+        retrievers = await open_engines(task.tools.engines, world, stack)
+        used = {name for stages in task.stages.values() for stage in stages for name in stage.model_names()}
+        speakers = {
+            name: await stack.enter_async_context(model.open(world))
+            for name, model in task.models.items()
+            if name in used
+        }
+        examples = Examples(read_examples(task.seed_examples) if task.seed_examples else (), task.num_examples)
+        tools = offered_tools(task, retrievers)
+        shelves = {name: Shelf(retriever) for name, retriever in retrievers.items()}
+        yield Bench(
+            speakers, shelves, tools, examples, run_dice, run_dice, task.min_turns, task.max_turns, task.instructions
+        )
+
+
+async def open_engines(
+    engines: Mapping[str, SearchToolEngine], world: World, stack: AsyncExitStack
+) -> dict[str, Retriever]:
+    """Open engines, those that others stand on first."""
+    retrievers: dict[str, Retriever] = {}
+    for name in in_order(engines):
+        own = replace(world, name=name, engines=dict(retrievers))
+        retrievers[name] = await stack.enter_async_context(engines[name].open(own))
+    return retrievers
+
+
+def in_order(engines: Mapping[str, SearchToolEngine]) -> list[str]:
+    """Return the names so that each comes after those it needs; a circle is refused."""
+    order: list[str] = []
+
+    def visit(name: str, path: Sequence[str]) -> None:
+        if name in path:
+            raise TaskError(
+                f"tools.engines: {' needs '.join([*path, name])}: engines cannot need each other in a circle"
+            )
+        if name not in order:
+            for needed in engines[name].needs():
+                visit(needed, [*path, name])
+            order.append(name)
+
+    for name in engines:
+        visit(name, [])
+    return order
+
+
+def offered_tools(task: Task, retrievers: Mapping[str, Retriever]) -> dict[str, SearchTool]:
+    """Return the tools that an assistant is offered, by the name it sees.
+
+    The registry says them if there is one; else each engine brings its own, but for those that only serve another engine.
+    """
+    engines = task.tools.engines
+    if task.tools.registry:
+        pairs = [(spec, inline.engine) for inline in task.tools.registry for spec in inline.tools]
+        tools = [SearchTool.of(engines[name], retrievers[name], spec) for spec, name in pairs]
+    else:
+        parts = {needed for engine in engines.values() for needed in engine.needs()}
+        names = [name for name in engines if name not in parts]
+        alone = len({engines[name].tool_name for name in names}) == len(names)
+        tools = [SearchTool.of(engines[name], retrievers[name], None, "" if alone else name) for name in names]
+    found = {tool.spec.name: tool for tool in tools}
+    if len(found) < len(tools):
+        raise TaskError("tools: two tools have one name; give them different `name`s or `tool_name`s")
+    for stages in task.stages.values():
+        for stage in stages:
+            problem = check_tools(stage, found) if isinstance(stage, LiveRagAssistant) else ""
+            if problem:
+                raise TaskError(f"{stage.plugin_name()}: tools: {problem}")
+    return found

@@ -1,0 +1,234 @@
+"""Many conversations: a task's run from its folder and back, resumable at any instant."""
+
+import asyncio
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from dgt_rag.builders.conversation import make_conversation
+from dgt_rag.errors import BudgetSpent, DgtError, Exit
+from dgt_rag.executors.local import work_off
+from dgt_rag.guard import Guard, Guards
+from dgt_rag.loader import task_text
+from dgt_rag.pipeline.ledger import Ledger
+from dgt_rag.pipeline.opening import opened
+from dgt_rag.pipeline.progress import Progress
+from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.report.summary import Summary
+from dgt_rag.stages.base import Bench
+from dgt_rag.store.calls import Calls, open_calls
+from dgt_rag.store.folder import RunFolder
+from dgt_rag.store.identity import identity
+from dgt_rag.store.journal import Journal
+from dgt_rag.task import Task
+from dgt_rag.world import World
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is to be made, beside what the task says."""
+
+    restart: bool = False
+    cache: bool = True
+    """Whether calls may be answered from the store of calls."""
+    corpora: Mapping[str, Sequence[Document]] = field(default_factory=dict)
+    """Documents for `search/in_memory` engines, by the engine's name."""
+    guards: Guards = field(default_factory=Guards)
+    """One limiter per endpoint, shared by the runs of one command."""
+    say: Callable[[str], None] = print
+    watch: Callable[[Progress], None] = lambda progress: None
+    """Told of the progress object of the run, once, when it begins."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with; the rows are in its folder."""
+
+    folder: Path
+    summary: Summary
+    facts: Mapping[str, JsonValue]
+
+    @property
+    def exit_code(self) -> Exit:
+        """0 if there are rows."""
+        return Exit.MADE if self.summary.kept else Exit.NOTHING_KEPT
+
+    def conversations(self) -> Iterator[ConversationDataPoint]:
+        """Read the kept conversations, one at a time."""
+        with (self.folder / "final_data.jsonl").open("rb") as lines:
+            for line in lines:
+                yield ConversationDataPoint.model_validate_json(line)
+
+
+async def run_task(task: Task, way: Way | None = None) -> RunResult:
+    """Run a task to its end, or from where it was left; what was finished is never made again."""
+    way = way or Way()
+    async with AsyncExitStack() as stack:
+        folder = RunFolder(Path(task.output_dir) / task.task_name)
+        stack.callback(folder.close)
+        if way.restart:
+            folder.restart(formatter.file_name for formatter in task.formatters)
+        calls = stack.enter_context(open_calls(folder.path / "calls.sqlite", way.cache))
+        world = World(guards=way.guards, say=way.say, calls=calls, corpora=way.corpora)
+        bench = await stack.enter_async_context(opened(task, world))
+        return await Run(task, way, folder, calls, bench).go()
+
+
+class Run:
+    """One run of one task, with everything open."""
+
+    def __init__(self, task: Task, way: Way, folder: RunFolder, calls: Calls, bench: Bench) -> None:
+        self.task = task
+        self.way = way
+        self.folder = folder
+        self.calls = calls
+        self.bench = bench
+        self.progress = Progress(task.task_name, task.num_outputs, totals=calls.totals, endpoints=self._endpoint_lines)
+
+    async def go(self) -> RunResult:
+        """Make what is owed, then write the rows; on the way out of a stop as well."""
+        made_from = await self._identity()
+        self.folder.check(made_from)
+        self.folder.write("run.json", _json({"identity": made_from, "status": "begun", **_versions()}))
+        self.folder.write("task.yaml", task_text(self.task))
+        journal = self.folder.journal()
+        try:
+            ledger = Ledger(journal, self.task.num_outputs, self.task.attempts)
+            status = "stopped"
+            try:
+                await self._make(ledger)
+                status = "complete" if ledger.kept >= self.task.num_outputs else "attempts used up"
+            finally:
+                result = await asyncio.shield(self._finish(journal, ledger, made_from, status))
+        finally:
+            journal.close()
+        return result
+
+    def _endpoint_lines(self) -> list[str]:
+        guards = self.way.guards.known.values()
+        return [
+            f"{guard.name}: {guard.limiter.in_flight} in flight of {guard.limiter.limit}, {guard.waiting} waiting"
+            for guard in guards
+        ]
+
+    async def _identity(self) -> dict[str, str]:
+        return identity(self.task, {name: await shelf.fingerprint() for name, shelf in self.bench.retrievers.items()})
+
+    @property
+    def _live(self) -> bool:
+        return any(stage.uses_tools for stages in self.task.stages.values() for stage in stages)
+
+    async def _make(self, ledger: Ledger) -> None:
+        self.progress.resumed = sum(1 for _ in ledger.journal.kept(self.task.num_outputs))
+        self.progress.kept = self.progress.resumed
+        self.way.watch(self.progress)
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(self._keep_within_budget())
+                await work_off(ledger.owed(), lambda index: self._one(index, ledger), self._width)
+                keeper.cancel()
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+
+    async def _one(self, index: int, ledger: Ledger) -> None:
+        self.progress.in_the_air += 1
+        try:
+            talk = await make_conversation(self.task, self.bench, index)
+        finally:
+            self.progress.in_the_air -= 1
+        self.calls.flush()
+        ledger.journal.add(talk)
+        ledger.end(index)
+        self.progress.kept = ledger.kept
+        self.progress.dropped = ledger.reasons
+
+    def _width(self) -> int:
+        return self.task.concurrency or max(speaker.width for speaker in self.bench.speakers.values())
+
+    async def _keep_within_budget(self) -> None:
+        if self.task.max_minutes is None and self.task.max_tokens is None and self.task.max_cost is None:
+            return
+        while True:
+            spent = self.calls.totals()
+            tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+            limits = (
+                ("max_minutes", self.task.max_minutes, self.progress.seconds / 60),
+                ("max_tokens", self.task.max_tokens, tokens),
+                ("max_cost", self.task.max_cost, spent["cost"] or 0.0),
+            )
+            for key, limit, used in limits:
+                if limit is not None and used >= limit:
+                    raise BudgetSpent(
+                        f"{self.folder.path}: {key} is reached ({used:.6g} of {limit:g}); the same command with more goes on from here"
+                    )
+            await asyncio.sleep(0.1)
+
+    async def _finish(self, journal: Journal, ledger: Ledger, made_from: dict[str, str], status: str) -> RunResult:
+        """Write what there is, in index order, and the facts about it."""
+        journal.sync()
+        summary = Summary(self.task.num_outputs, corpus=await self._corpus_size(), dropped=ledger.reasons)
+        indices = list(journal.kept(self.task.num_outputs)) if status == "stopped" else list(journal.kept(ledger.kept))
+        self.folder.write_lines("final_data.jsonl", (journal.line(index) for index in indices))
+        for index in indices:
+            summary.add(journal.read(index))
+        tools = {name: tool.spec for name, tool in self.bench.tools.items()} if self._live else {}
+        for formatter in self.task.formatters:
+            rows = (row for index in indices for row in formatter.rows(journal.read(index), tools))
+            self.folder.write_rows(formatter.file_name, rows)
+        facts: dict[str, Any] = {
+            "identity": made_from,
+            "status": status,
+            **_versions(),
+            "seed": self.task.seed,
+            "figures": summary.as_dict(),
+            "usage": {
+                "totals": self.calls.totals(),
+                "by_purpose": self.calls.by("purpose", "model"),
+                "answered_from_store": self.calls.hits,
+            },
+            "endpoints": {name: _endpoint(guard) for name, guard in self.way.guards.known.items()},
+            "tools": [tool.model_dump(mode="json") for tool in tools.values()],
+            "seconds": round(self.progress.seconds, 3),
+        }
+        self.folder.write("run.json", _json(facts))
+        return RunResult(self.folder.path, summary, facts)
+
+    async def _corpus_size(self) -> int:
+        names = {name for stages in self.task.stages.values() for stage in stages for name in stage.engine_names()}
+        return sum([await self.bench.retrievers[name].count() for name in sorted(names)])
+
+
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+
+
+def _endpoint(guard: Guard) -> dict[str, JsonValue]:
+    """Return what became of an endpoint: how calls ended, and how its limit moved (seconds since the first, limit, why)."""
+    history = guard.limiter.history
+    moves: list[JsonValue] = [[round(change.at - history[0].at, 2), change.limit, change.reason] for change in history]
+    return {"outcomes": dict(guard.outcomes), "limit": guard.limiter.limit, "limits": moves}
+
+
+def _versions() -> dict[str, str]:
+    return {"dgt_rag": version("dgt-rag"), "python": platform.python_version()}
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error that a user must read: what stopped the run, before what it stopped."""
+    flat = list(_flat(errors))
+    return next((error for error in flat if isinstance(error, DgtError)), flat[0])
+
+
+def _flat(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _flat(inner)
+    else:
+        yield error

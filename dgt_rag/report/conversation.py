@@ -1,0 +1,80 @@
+"""One conversation as a person reads it in a terminal."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import assert_never
+
+from dgt_rag.records import (
+    AssistantStep,
+    ConversationDataPoint,
+    FlowControllerStep,
+    PersonaStep,
+    ScenarioStep,
+    Step,
+    ToolCallStep,
+    ToolResult,
+    ToolResultStep,
+    UserStep,
+)
+
+_WIDTH = 100
+
+
+def as_text(talk: ConversationDataPoint) -> str:
+    """Return a conversation with its documents, searches and results, as text for a terminal of 100 columns."""
+    head = f"conversation {talk.conversation_id}: {talk.turns} turns"
+    return "\n".join(["", head, "─" * len(head), *(line for step in talk.steps for line in _lines(step)), ""])
+
+
+def _lines(step: Step) -> Iterator[str]:
+    match step:
+        case ScenarioStep():
+            yield from _wrapped("scenario", step.content)
+            for document in step.documents:
+                yield from _wrapped("document", f"{document.doc_id}  {document.title}: {_short(document.body)}")
+        case PersonaStep():
+            yield from _wrapped("persona", step.content)
+        case FlowControllerStep():
+            yield ""
+            yield from _wrapped("pattern", f"{step.content}  {step.hint}")
+        case UserStep():
+            yield from _wrapped("user", step.content)
+        case ToolCallStep():
+            arguments = ", ".join(f"{name}={value!r}" for name, value in step.content.arguments.items())
+            yield from _wrapped("calls", f"{step.content.name}({arguments})")
+        case ToolResultStep():
+            yield from _result(step.content)
+        case AssistantStep():
+            yield from _wrapped("assistant", step.content)
+            for citation in step.citations:
+                yield from _wrapped("cites", f"{citation.doc_id}: “{_short(citation.quote, 160)}”")
+        case _:
+            assert_never(step)
+
+
+def _result(result: ToolResult) -> Iterator[str]:
+    if result.error:
+        yield from _wrapped("failed", f"{result.error.type}: {result.error.message}")
+    elif not result.result:
+        yield from _wrapped("found", "nothing")
+    for hit in result.result or ():
+        yield from _wrapped("found", f"{hit.rank}. {hit.doc_id} ({hit.score:.2f})  {hit.title}: {_short(hit.body)}")
+
+
+def _short(text: str, length: int = 90) -> str:
+    return textwrap.shorten(printable(text), length, placeholder=" …")
+
+
+def printable(text: str) -> str:
+    """Keep control characters of a document from reaching the terminal."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
+def _wrapped(label: str, text: str) -> Iterator[str]:
+    first = f"{label:>9}  "
+    for paragraph in printable(text).splitlines() or [""]:
+        for line in textwrap.wrap(paragraph, _WIDTH, initial_indent=first, subsequent_indent=" " * 11) or [
+            first.rstrip()
+        ]:
+            yield line
+        first = " " * 11

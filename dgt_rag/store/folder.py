@@ -1,0 +1,111 @@
+"""The run folder: who may use it, what it was made from, and how its files come to be whole."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonlines
+from filelock import FileLock, Timeout
+
+from dgt_rag.errors import StoreError
+from dgt_rag.store.journal import Journal
+
+MADE = ("journal.jsonl", "final_data.jsonl", "run.json", "report.html", "task.yaml")
+"""What a run writes that `--restart` clears away; the calls stay, so that what was asked is not paid again."""
+
+
+class RunFolder:
+    """One run's folder, locked for as long as it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path / ".lock", timeout=0)
+            self._lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"{path}: another run is at work in this folder; wait for it, or choose another --output-dir"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror}); choose another --output-dir") from error
+
+    def restart(self, formatted: Iterable[str]) -> None:
+        """Clear away what an earlier run made, but for the calls."""
+        for name in (*MADE, *formatted):
+            (self.path / name).unlink(missing_ok=True)
+
+    def journal(self) -> Journal:
+        """Open the journal."""
+        return Journal(self.path / "journal.jsonl")
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `run.json` says, or nothing if there is none."""
+        path = self.path / "run.json"
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise StoreError(f"{path}: not JSON ({error}); start over with --restart") from error
+        return facts
+
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Refuse to go on with another task than the one that the folder was begun with, naming what differs."""
+        before = self.facts().get("identity")
+        if before is None or before == identity:
+            return
+        changed = [key for key in sorted({*before, *identity}) if before.get(key) != identity.get(key)]
+        told = ", ".join(
+            f"{key} ({before.get(key, 'not set')} → {identity.get(key, 'not set')})" for key in changed[:6]
+        )
+        more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
+        raise StoreError(
+            f"{self.path}: was begun with another task; changed: {told}{more}; undo that, start over with --restart, or choose another --output-dir"
+        )
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small file whole or not at all."""
+        self._replace(name, [text.encode("utf-8", "backslashreplace")])
+
+    def write_lines(self, name: str, lines: Iterable[bytes]) -> None:
+        """Write lines as they stand, the file whole or not at all."""
+        self._replace(name, lines)
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Write rows as JSON Lines, the file whole or not at all; return how many."""
+        target = self.path / f".{name}.tmp"
+        count = 0
+        with (
+            target.open("w", encoding="utf-8", errors="backslashreplace") as file,
+            jsonlines.Writer(file, dumps=_dumps) as writer,
+        ):
+            for row in rows:
+                writer.write(row)
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        target.replace(self.path / name)
+        return count
+
+    def _replace(self, name: str, parts: Iterable[bytes]) -> None:
+        target = self.path / f".{name}.tmp"
+        with target.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        target.replace(self.path / name)
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._lock.release()
+
+
+def _dumps(row: object) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
+def digest(text: bytes | str) -> str:
+    """Return a short name for a content."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""The journal: one line for each finished conversation, kept or dropped, appended as it ends.
+
+A torn last line is owed again. In memory stand only the places of the lines, so a journal may be far larger than that.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dgt_rag.errors import StoreError
+from dgt_rag.records import ConversationDataPoint
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a finished conversation stands in the journal, and whether it was kept."""
+
+    offset: int
+    length: int
+    kept: bool
+    reason: str | None
+
+
+class Journal:
+    """An append-only file of finished conversations."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[int, Entry] = {}
+        """By the conversation's index."""
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._size = self._read()
+
+    def _read(self) -> int:
+        """Note the places of all whole lines, cut off a torn last one, and return the size."""
+        size = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                self._note(self._parse(line, number), size, len(line))
+                size += len(line)
+        os.ftruncate(self._file, size)
+        return size
+
+    def _parse(self, line: bytes, number: int) -> ConversationDataPoint:
+        try:
+            return ConversationDataPoint.model_validate_json(line)
+        except ValidationError as error:
+            raise StoreError(
+                f"{self.path}:{number}: not a line of ours ({error.errors()[0]['msg']}); mend it, or start over with --restart"
+            ) from error
+
+    def _note(self, talk: ConversationDataPoint, offset: int, length: int) -> None:
+        self.entries[talk.index] = Entry(offset, length, talk.status == "kept", talk.drop_reason)
+
+    def add(self, talk: ConversationDataPoint) -> None:
+        """Append a finished conversation; once this returns, a kill does not lose it."""
+        line = talk.model_dump_json().encode("utf-8", "backslashreplace") + b"\n"
+        os.pwrite(self._file, line, self._size)
+        self._note(talk, self._size, len(line))
+        self._size += len(line)
+
+    def read(self, index: int) -> ConversationDataPoint:
+        """Return a finished conversation."""
+        return ConversationDataPoint.model_validate_json(self.line(index))
+
+    def line(self, index: int) -> bytes:
+        """Return the line of a finished conversation, with its line end."""
+        entry = self.entries[index]
+        return os.pread(self._file, entry.length, entry.offset)
+
+    def kept(self, count: int) -> Iterator[int]:
+        """Return the indices of the first `count` kept conversations, in order."""
+        kept = (index for index in sorted(self.entries) if self.entries[index].kept)
+        return (index for index, _ in zip(kept, range(count), strict=False))
+
+    def sync(self) -> None:
+        """Make sure that what was added survives a power cut as well."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)

@@ -1,0 +1,205 @@
+"""Many conversations: determinism, resume, stops."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from building import ROOT, lines, task_values, write_corpus
+from filelock import FileLock
+
+from dgt_rag import load_task, run
+from dgt_rag.errors import BudgetSpent, EngineError, StoreError
+
+
+def final(folder: Path) -> bytes:
+    return (folder / "output" / "small" / "final_data.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_rows_do_not_depend_on_how_many_conversations_are_in_the_air(tmp_path, live):
+    one = tmp_path / "one"
+    many = tmp_path / "many"
+    for folder, concurrency in ((one, 1), (many, 64)):
+        folder.mkdir()
+        run(task_values(folder, live, num_outputs=30, concurrency=concurrency))
+    assert final(one) == final(many)
+
+
+def test_exactly_as_many_rows_as_asked_for_are_delivered(tmp_path):
+    result = run(task_values(tmp_path, num_outputs=7))
+    assert (
+        result.summary.kept
+        == len(lines(result.folder / "final_data.jsonl"))
+        == len(lines(result.folder / "formatted_output.jsonl"))
+        == 7
+    )
+    assert result.exit_code == 0
+
+
+def test_rows_are_the_first_kept_by_index(tmp_path):
+    result = run(task_values(tmp_path, num_outputs=12))
+    indices = [row["index"] for row in lines(result.folder / "final_data.jsonl")]
+    kept = sorted(row["index"] for row in lines(result.folder / "journal.jsonl") if row["status"] == "kept")
+    assert indices == kept[:12]
+
+
+def test_a_finished_run_makes_nothing_again(tmp_path):
+    values = task_values(tmp_path)
+    first = run(values)
+    journal = (first.folder / "journal.jsonl").read_bytes()
+    rows = final(tmp_path)
+    run(values)
+    assert (first.folder / "journal.jsonl").read_bytes() == journal
+    assert final(tmp_path) == rows
+
+
+def test_more_rows_go_on_from_those_there_are(tmp_path):
+    values = task_values(tmp_path, num_outputs=4)
+    run(values)
+    before = final(tmp_path)
+    run({**values, "num_outputs": 9})
+    assert final(tmp_path).startswith(before)
+    assert len(final(tmp_path).splitlines()) == 9
+    run({**values, "num_outputs": 4})
+    assert final(tmp_path) == before
+
+
+def test_a_torn_last_line_is_owed_again(tmp_path):
+    values = task_values(tmp_path)
+    result = run(values)
+    rows = final(tmp_path)
+    journal = result.folder / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-40])
+    run(values)
+    assert final(tmp_path) == rows
+    assert len(lines(journal)) == len({row["index"] for row in lines(journal)})
+
+
+def test_a_changed_task_is_refused_and_the_keys_are_named(tmp_path):
+    run(task_values(tmp_path))
+    with pytest.raises(StoreError) as refusal:
+        run(task_values(tmp_path, max_turns=5))
+    assert "changed: max_turns (4 → 5)" in str(refusal.value)
+    assert "--restart" in str(refusal.value)
+
+
+def test_a_changed_corpus_is_refused_until_the_run_starts_over(tmp_path):
+    run(task_values(tmp_path))
+    write_corpus(tmp_path / "corpus.jsonl", {"bins": "Waste is collected every Friday, also on holidays."})
+    with pytest.raises(StoreError, match="corpus of retriever"):
+        run(task_values(tmp_path))
+    assert run(task_values(tmp_path, num_outputs=1), restart=True).summary.kept == 1
+
+
+def test_a_second_run_on_one_folder_is_refused(tmp_path):
+    result = run(task_values(tmp_path))
+    with FileLock(result.folder / ".lock"), pytest.raises(StoreError, match="another run is at work"):
+        run(task_values(tmp_path))
+
+
+def test_an_unwritable_output_folder_is_one_line(tmp_path):
+    (tmp_path / "output").write_text("a file where a folder should be")
+    with pytest.raises(StoreError, match="cannot be written"):
+        run(task_values(tmp_path))
+
+
+def test_an_empty_corpus_is_refused(tmp_path):
+    (tmp_path / "corpus.jsonl").write_text("")
+    with pytest.raises(EngineError, match=r"empty|no document"):
+        run(task_values(tmp_path))
+
+
+def test_a_spent_budget_stops_the_run_and_leaves_it_resumable(tmp_path):
+    values = task_values(tmp_path, num_outputs=400, max_minutes=0.003)
+    with pytest.raises(BudgetSpent, match="max_minutes"):
+        run(values)
+    begun = len(lines(tmp_path / "output" / "small" / "journal.jsonl"))
+    result = run({**values, "max_minutes": None, "num_outputs": begun + 2})
+    assert result.summary.kept == begun + 2
+
+
+def test_the_saved_task_can_be_run_again_and_makes_the_same_rows(tmp_path):
+    result = run(task_values(tmp_path))
+    rows = final(tmp_path)
+    run(load_task(result.folder / "task.yaml", f"output_dir={tmp_path / 'again'}"))
+    assert (tmp_path / "again" / "small" / "final_data.jsonl").read_bytes() == rows
+
+
+def test_one_document_is_enough_for_conversations(tmp_path):
+    write_corpus(
+        tmp_path / "corpus.jsonl",
+        {"bins": "Household waste is collected every Tuesday. A second bin costs 48 euros a year."},
+    )
+    assert run(task_values(tmp_path, num_outputs=2)).summary.kept == 2
+
+
+def command(folder: Path, live: bool, count: int) -> list[str]:
+    path = folder / "task.yaml"
+    path.write_text(yaml.safe_dump(task_values(folder, live, num_outputs=count, concurrency=16)))
+    return [sys.executable, "-m", "dgt_rag", str(path), "--quiet"]
+
+
+def killed(words: list[str], after: float, how: int) -> int:
+    """Run, send a signal after so many seconds, and return the exit code; what is said must be no traceback."""
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+        _, said = process.communicate()
+    assert "Traceback" not in said
+    return process.returncode
+
+
+def test_killed_at_twenty_moments_and_resumed_the_rows_are_the_same(tmp_path):
+    undisturbed = tmp_path / "undisturbed"
+    disturbed = tmp_path / "disturbed"
+    for folder in (undisturbed, disturbed):
+        folder.mkdir()
+    count = 400
+    began = time.monotonic()
+    assert subprocess.run(command(undisturbed, True, count), cwd=ROOT, check=False).returncode == 0
+    whole = time.monotonic() - began
+    words = command(disturbed, True, count)
+    for moment in range(20):
+        killed(words, whole * (0.15 + 0.04 * moment), signal.SIGKILL)
+    assert subprocess.run(words, cwd=ROOT, check=False).returncode == 0
+    assert final(disturbed) == final(undisturbed)
+    journal = lines(disturbed / "output" / "small" / "journal.jsonl")
+    assert len(journal) == len({row["index"] for row in journal})
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_writes_what_is_finished_and_can_be_resumed(tmp_path, how):
+    words = command(tmp_path, False, 3000)
+    journal = tmp_path / "output" / "small" / "journal.jsonl"
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 5:
+            time.sleep(0.05)
+        process.send_signal(how)
+        _, said = process.communicate()
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert process.returncode == 130
+    rows = len(final(tmp_path).splitlines())
+    assert rows >= 5
+    facts = json.loads((tmp_path / "output" / "small" / "run.json").read_text())
+    assert facts["status"] == "stopped"
+    assert run(task_values(tmp_path, num_outputs=rows + 1)).summary.kept == rows + 1
+
+
+async def test_a_run_can_be_awaited_inside_a_loop(tmp_path):
+    from dgt_rag import arun
+
+    result = await asyncio.wait_for(arun(task_values(tmp_path, num_outputs=2)), 60)
+    assert [talk.status for talk in result.conversations()] == ["kept", "kept"]
+
+
+async def test_a_run_can_be_started_where_a_loop_is_running_as_in_a_notebook(tmp_path):
+    assert run(task_values(tmp_path, num_outputs=1)).summary.kept == 1
