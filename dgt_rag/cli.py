@@ -1,0 +1,68 @@
+"""The command line: parse, call, print. What a verb does is in `commands/`, imported when the verb is used."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dgt_rag.errors import DgtError, Exit
+
+VERBS = {
+    "run": "make conversations (the verb that is meant if none is given)",
+    "check": "say whether a task file is right; with --online, whether its models and engines answer",
+    "estimate": "tell calls, tokens, time and cost of a whole run from a small pilot",
+    "search": "show what the assistant would see for a query",
+    "eval-retrieval": "measure engines on queries with judgements: nDCG@10, Recall@5, MRR",
+    "index": "load a corpus into an engine's index",
+    "list": "list every plugin with its first line",
+    "explain": "tell a plugin's keys, defaults and help, with a sample",
+    "schema": "print the JSON Schema of a task file, for editors",
+    "init": "make a folder with a task, a corpus and seed conversations to start from",
+}
+_DESCRIPTION = "Training conversations in which an assistant answers from retrieved text, made from your own documents."
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run one command line; return its exit code. A refusal is printed on standard error, never a traceback."""
+    verb, rest = _verb(words)
+    command = importlib.import_module(f"dgt_rag.commands.{verb.replace('-', '_')}") if verb else None
+    if command is None:
+        _overview().print_help()
+        return Exit.MADE if set(words) & {"-h", "--help"} else Exit.YOURS
+    parser = argparse.ArgumentParser(prog=f"dgt-rag {verb}", description=VERBS[verb].capitalize() + ".")
+    command.add_arguments(parser)
+    try:
+        code: int = command.main(parser.parse_intermixed_args(rest))
+    except DgtError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # whoever read our output has read enough
+        sys.stderr.close()
+        return Exit.MADE
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is saved, and the same command goes on from here", file=sys.stderr)
+        return Exit.INTERRUPTED
+    return code
+
+
+def _verb(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the verb and its words; `run` if the first word is no verb."""
+    if words and words[0] in VERBS:
+        return words[0], list(words[1:])
+    if not words or words[0] in {"-h", "--help"}:
+        return "", []
+    if words[0] == "--version":
+        return "list", ["--version"]
+    return "run", list(words)
+
+
+def _overview() -> argparse.ArgumentParser:
+    verbs = "\n".join(f"  {verb:<15} {what}" for verb, what in VERBS.items())
+    usage = "dgt-rag [VERB] TASK.yaml [TASK2.yaml …] [key=value …] [flags]"
+    return argparse.ArgumentParser(
+        prog="dgt-rag",
+        usage=usage,
+        description=f"{_DESCRIPTION}\n\nverbs:\n{verbs}\n\n`dgt-rag VERB --help` tells a verb's flags.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

@@ -1,0 +1,98 @@
+"""`check`: whether a task file is right, and what is there; with --online, whether its models answer."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+from dgt_rag.commands.tasks import add_task_arguments, load_path, open_only, task_paths
+from dgt_rag.engines.base import Retriever
+from dgt_rag.errors import DgtError, Exit
+from dgt_rag.pipeline.opening import offered_tools
+from dgt_rag.prompts import Prompts
+from dgt_rag.samplers.base import GroupedSampler, fields_of
+from dgt_rag.stages.assistant_live import LiveRagAssistant
+from dgt_rag.stages.examples import read_examples
+from dgt_rag.stages.persona import SamplePersona
+from dgt_rag.stages.scenario import RagScenario
+from dgt_rag.task import Task
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this verb."""
+    add_task_arguments(parser, many=True)
+    parser.add_argument("--online", action="store_true", help="ask the endpoints of the models as well: a few short calls each")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check every task named; one that is wrong does not keep the others from being checked."""
+    codes = [Exit.MADE]
+    for path in task_paths(args):
+        try:
+            task = load_path(path, args).task
+            print(f"{path}: {task.task_name}")
+            asyncio.run(_check(task, args.online))
+        except DgtError as error:
+            print(error, file=sys.stderr)
+            codes.append(error.exit_code)
+    return max(codes)
+
+
+async def _check(task: Task, online: bool) -> None:
+    for line in _files(task):
+        print(f"  {line}")
+    async with open_only(task, list(task.tools.engines)) as retrievers:
+        async for line in _retrieval(task, retrievers):
+            print(f"  {line}")
+    for name, model in task.models.items():
+        print(f"  model {name}: {model.plugin_name()}")
+    if online:
+        from dgt_rag.llm.probe import probe
+
+        async for line in probe(task.models):
+            print(f"  {line}")
+    most = f", of at most {task.attempts} begun" if task.attempts > task.num_outputs else ""
+    print(f"  right: {task.num_outputs} conversations of {task.min_turns} to {task.max_turns} turns{most}")
+
+
+def _files(task: Task) -> Iterator[str]:
+    """Tell what the files of a task hold, but for the documents."""
+    if task.seed_examples:
+        seeds = read_examples(task.seed_examples)
+        yield f"seed conversations: {len(seeds)} with {sum(seed.turns for seed in seeds)} turns, in {task.seed_examples.name}"
+    for stage in _stages(task):
+        if isinstance(stage, SamplePersona):
+            yield f"personas: {len(stage.persona_store.personas)}, in {stage.persona_store.data_path.name}"
+    prompts = Prompts(task.prompts)
+    prompts.check()
+    if task.prompts:
+        own = sorted(path.name for path in task.prompts.glob("*.j2"))
+        yield f"prompts of your own: {', '.join(own) or f'none in {task.prompts}'}"
+
+
+async def _retrieval(task: Task, retrievers: Mapping[str, Retriever]) -> AsyncIterator[str]:
+    """Tell what the engines hold, what samplers draw from it, and what tools an assistant is offered."""
+    for name, retriever in retrievers.items():
+        fields = await fields_of(retriever)
+        yield f"engine {name}: {task.tools.engines[name].plugin_name()}, {await retriever.count():,} documents, fields {', '.join(fields) or 'none beside id and body'}"
+    for stage in _stages(task):
+        if isinstance(stage, RagScenario):
+            for sampler in stage.document_samplers:
+                if isinstance(sampler, GroupedSampler) and sampler.group_by:
+                    yield await _groups(sampler, retrievers[sampler.engine])
+    tools = offered_tools(task, retrievers)
+    for stage in _stages(task):
+        if isinstance(stage, LiveRagAssistant):
+            for name in stage.tools or tools:
+                yield f"tool {name}({', '.join(tools[name].spec.parameters.get('properties', {}))}): {tools[name].spec.description}"
+
+
+async def _groups(sampler: GroupedSampler, retriever: Retriever) -> str:
+    groups = await sampler.wanted(await retriever.groups(sampler.group_by or ""), retriever)
+    sizes = [f"{name} {size}" for name, size in groups.items()]
+    more = f" and {len(sizes) - 12} more" if len(sizes) > 12 else ""
+    return f"groups by {sampler.group_by}: {len(sizes)}: {', '.join(sizes[:12])}{more}"
+
+
+def _stages(task: Task) -> Iterator[object]:
+    return (stage for stages in task.stages.values() for stage in stages)

@@ -1,0 +1,32 @@
+"""`init`: make a folder with a task, a corpus, personas and seed conversations to start from."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from dgt_rag.errors import Exit, TaskError
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this verb."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to make; nothing in it is overwritten")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Copy the files and say what to type next."""
+    folder: Path = args.folder
+    files = sorted(TEMPLATES.glob("*.*"))
+    for file in files:
+        if (folder / file.name).exists():
+            raise TaskError(f"{folder / file.name}: is there already and is not overwritten; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (folder / file.name).write_bytes(file.read_bytes())
+    except OSError as error:
+        raise TaskError(f"{folder}: cannot be written ({error.strerror}); name another folder") from error
+    print(f"{folder}: {', '.join(file.name for file in files)}")
+    print(f"next: dgt-rag {shlex.quote(str(folder / 'task.yaml'))}")
+    return Exit.MADE

@@ -1,0 +1,101 @@
+"""`search`: what the assistant would see for a query."""
+
+import argparse
+import asyncio
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only
+from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Retriever
+from dgt_rag.engines.tool import SearchTool, problem_of
+from dgt_rag.errors import Exit, TaskError
+from dgt_rag.records import FoundDocument, ToolCall
+from dgt_rag.report.conversation import printable
+from dgt_rag.task import Task
+
+_WORD = re.compile(r"\w+")
+_WINDOW = 220
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this verb."""
+    add_task_arguments(parser)
+    parser.usage = '%(prog)s TASK.yaml "a question" [key=value …] [--engine NAME] [--limit N]'
+    parser.add_argument("--engine", action="append", metavar="NAME", help="an engine of the task; may be given again; those that the assistant is offered if not given")
+    parser.add_argument("--limit", type=int, metavar="N", help="hits to show at most; the engine's own limit if not given")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Search and print the hits."""
+    if len(args.words) + len(args.task_paths) < 2 or not args.words:
+        raise TaskError('search: a task file and a question are wanted: dgt-rag search TASK.yaml "a question"')
+    if args.limit is not None and args.limit < 1:
+        raise TaskError(f"--limit {args.limit}: at least 1")
+    question = args.words.pop(0 if args.task_paths else 1)
+    task = load_one(args).task
+    for name in args.engine or ():
+        engine_named(task, name)
+    asyncio.run(_search(task, question, args))
+    return Exit.MADE
+
+
+async def _search(task: Task, question: str, args: argparse.Namespace) -> None:
+    names = list(args.engine or _offered(task))
+    started = time.perf_counter()
+    async with open_only(task, names) as retrievers:
+        opened = time.perf_counter() - started
+        for name in names:
+            print(f"\nengine {name}: {task.tools.engines[name].plugin_name()}, opened in {opened:.2f} s")
+            await _show(_tool(task, name, retrievers[name], args.limit), question)
+
+
+def _offered(task: Task) -> Sequence[str]:
+    engines = task.tools.engines
+    if task.tools.registry:
+        return list(dict.fromkeys(inline.engine for inline in task.tools.registry))
+    parts = {part for engine in engines.values() for part in engine.needs()}
+    return [name for name in engines if name not in parts]
+
+
+def _tool(task: Task, name: str, retriever: Retriever, limit: int | None) -> SearchTool:
+    tool = SearchTool.of(task.tools.engines[name], retriever)
+    return replace(tool, error_categories=(), limit=limit or tool.limit)
+
+
+async def _show(tool: SearchTool, question: str) -> None:
+    call = ToolCall(call_id="1", name=tool.spec.name, arguments={tool.query_key: question})
+    problem = problem_of(call.arguments, tool.spec)
+    if problem:
+        raise TaskError(f"search: {problem.partition(' The arguments of')[0]}")
+    started = time.perf_counter()
+    result = await tool.execute(call, Dice("search"))
+    seconds = time.perf_counter() - started
+    print(f"{len(result.result or ())} hits in {seconds * 1000:.1f} ms: {printable(question)}")
+    for hit in result.result or ():
+        print("\n".join(_lines(hit, question)))
+
+
+def _lines(hit: FoundDocument, question: str) -> Iterator[str]:
+    yield f"\n{hit.rank:>3}. {hit.score:<9.4g} {printable(hit.doc_id)}  {printable(hit.title)}".rstrip()
+    yield f"     {snippet(hit.body, question)}"
+
+
+def snippet(body: str, question: str) -> str:
+    """Return the stretch of a body in which most words of the question stand, on one line."""
+    text = " ".join(printable(body).split())
+    # word forms differ at their ends, so the beginnings are looked for
+    stems = {word.lower()[:5] for word in _WORD.findall(question) if len(word) > 3} or {word.lower() for word in _WORD.findall(question)}
+    found = [(match.start(), match[0].lower()[:5]) for match in _WORD.finditer(text) if match[0].lower()[:5] in stems]
+    best = max(range(len(found)), key=lambda place: _distinct(found, place), default=None)
+    start = max(0, found[best][0] - 40) if best is not None else 0
+    start = text.rfind(" ", 0, start) + 1 if start else 0
+    end = start + _WINDOW
+    return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) else ''}"
+
+
+def _distinct(found: Sequence[tuple[int, str]], place: int) -> int:
+    start = found[place][0]
+    return len({stem for at, stem in found[place : place + 50] if at < start + _WINDOW - 60})
