@@ -85,7 +85,7 @@ class Speaker(ABC):
 
     @property
     def width(self) -> int:
-        """How many conversations it can take at once now; a run without `concurrency` has that many in the air."""
+        """How many conversations in the air keep it busy now; a run without `concurrency` has that many."""
         return 8
 
     @abstractmethod

@@ -46,6 +46,11 @@ class Remote(Speaker):
             "schema" if tool_mode == "schema" or (self._probing and ignored) else "native"
         )
 
+    @property
+    def width(self) -> int:
+        """Twice what the endpoints take at once: who waits can be chosen, and a growing limit finds work at once."""
+        return 2 * sum(endpoint.guard.limiter.limit for endpoint in self.endpoints)
+
     async def reply(self, ask: Ask) -> Reply:
         """Answer; a reply with neither value nor tool calls says that `tool_mode` has become `schema`: ask in that way."""
         model = self.endpoints[0].config.model

@@ -26,6 +26,11 @@ class Ledger:
         self._next = 0
         self._ended = asyncio.Event()
 
+    @property
+    def all_begun(self) -> bool:
+        """Whether nothing more is to be begun unless one in the air is dropped."""
+        return self.kept + len(self.begun) >= self.wanted or self._next >= self.attempts
+
     async def owed(self) -> AsyncIterator[int]:
         """Hand out what is owed; waits as long as that depends on those in the air."""
         while True:

@@ -19,6 +19,7 @@ from dgt_rag.guard import Guard, Guards
 from dgt_rag.loader import task_text
 from dgt_rag.pipeline.ledger import Ledger
 from dgt_rag.pipeline.opening import opened
+from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.progress import Progress
 from dgt_rag.records import ConversationDataPoint, Document
 from dgt_rag.report.summary import Summary
@@ -76,9 +77,10 @@ async def run_task(task: Task, way: Way | None = None) -> RunResult:
         if way.restart:
             folder.restart(formatter.file_name for formatter in task.formatters)
         calls = stack.enter_context(open_calls(folder.path / "calls.sqlite", way.cache))
-        world = World(guards=way.guards, say=way.say, calls=calls, corpora=way.corpora)
+        order = Order()
+        world = World(guards=way.guards, say=way.say, calls=calls, corpora=way.corpora, order=order)
         bench = await stack.enter_async_context(opened(task, world))
-        return await Run(task, way, folder, calls, bench).go()
+        return await Run(task, way, folder, calls, bench).go(order)
 
 
 class Run:
@@ -92,7 +94,7 @@ class Run:
         self.bench = bench
         self.progress = Progress(task.task_name, task.num_outputs, totals=calls.totals, endpoints=self._endpoint_lines)
 
-    async def go(self) -> RunResult:
+    async def go(self, order: Order) -> RunResult:
         """Make what is owed, then write the rows; on the way out of a stop as well."""
         made_from = await self._identity()
         self.folder.check(made_from)
@@ -100,7 +102,7 @@ class Run:
         self.folder.write("task.yaml", task_text(self.task))
         journal = self.folder.journal()
         try:
-            ledger = Ledger(journal, self.task.num_outputs, self.task.attempts)
+            ledger = order.ledger = Ledger(journal, self.task.num_outputs, self.task.attempts)
             status = "stopped"
             try:
                 await self._make(ledger)
