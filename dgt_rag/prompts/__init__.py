@@ -22,6 +22,8 @@ Message = dict[str, Any]
 """One message of a chat request, in OpenAI's form."""
 
 SHIPPED = Path(__file__).parent
+_FIXED = ("documents", "examples", "instructions", "searching", "offered")
+"""What a system template may use: what is the same for all asks of a conversation."""
 
 
 def _environment(loader: ChoiceLoader | None = None) -> ImmutableSandboxedEnvironment:
@@ -42,11 +44,20 @@ def template(text: str) -> Template:
         raise TaskError(f"not a template: {error}") from error
 
 
+def fill(text: str, values: Mapping[str, Any]) -> str:
+    """Fill a template given as text by the user."""
+    try:
+        return template(text).render(values)
+    except TemplateError as error:
+        raise TaskError(f"template {text!r}: {error}") from error
+
+
 class Prompts:
     """The templates of one task."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        self._systems: dict[tuple[Any, ...], str] = {}
 
     @cached_property
     def _environment(self) -> ImmutableSandboxedEnvironment:
@@ -65,12 +76,25 @@ class Prompts:
         """Return the chat messages of a request."""
         values = {"talk": ask.talk, "native": ask.native, "searching": False, **ask.values}
         values["numbers"] = {document.doc_id: n for n, document in enumerate(ask.values["documents"], start=1)}
-        system = {"role": "system", "content": self.render(f"{ask.system}.j2", values)}
+        values["repeated"] = _repeated(ask.talk.steps)
+        system = {"role": "system", "content": self._system(ask, values)}
         tail = self.render(f"{ask.purpose}.j2", values).strip()
         if not ask.native:
             return [system, {"role": "user", "content": f"{self.render('frame.j2', values)}\n\n{tail}"}]
         history = self._history(ask.talk.steps, values)
         return [system, *history, *([{"role": "user", "content": tail}] if tail else [])]
+
+    def _system(self, ask: Ask, values: Mapping[str, Any]) -> str:
+        """Return the system message; it sees only what stays the same, and is made once for a conversation."""
+        fixed = {name: values[name] for name in _FIXED if name in values}
+        documents = () if fixed["searching"] else fixed["documents"]
+        key = (ask.system, *(document.doc_id for document in documents), *(seed.conversation_id for seed in fixed["examples"]))
+        if key not in self._systems:
+            # more than are in the air need not be remembered
+            if len(self._systems) >= 1024:
+                self._systems.clear()
+            self._systems[key] = self.render(f"{ask.system}.j2", {**fixed, "documents": documents})
+        return self._systems[key]
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """Fill a template."""
@@ -91,7 +115,6 @@ class Prompts:
     def _history(self, steps: tuple[Step, ...], values: Mapping[str, Any]) -> list[Message]:
         """Return the conversation as chat messages, calls made at once in one message."""
         out: list[Message] = []
-        seen: set[str] = set()
         for step in steps:
             match step:
                 case UserStep():
@@ -101,12 +124,23 @@ class Prompts:
                 case ToolCallStep():
                     _add_call(out, step)
                 case ToolResultStep():
-                    text = self.render("tool_result.j2", {**values, "step": step, "seen": frozenset(seen)})
+                    text = self.render("tool_result.j2", {**values, "step": step})
                     out.append({"role": "tool", "tool_call_id": step.content.call_id, "content": text})
-                    seen |= {hit.doc_id for hit in step.content.result or ()}
                 case _:
                     pass
         return out
+
+
+def _repeated(steps: tuple[Step, ...]) -> frozenset[tuple[str, str]]:
+    """Return which hits (call and document) were shown by an earlier search; their text need not be read twice."""
+    seen: set[str] = set()
+    again: set[tuple[str, str]] = set()
+    for step in steps:
+        if isinstance(step, ToolResultStep):
+            ids = [hit.doc_id for hit in step.content.result or ()]
+            again |= {(step.content.call_id, doc_id) for doc_id in ids if doc_id in seen}
+            seen |= set(ids)
+    return frozenset(again)
 
 
 def _add_call(out: list[Message], step: ToolCallStep) -> None:
