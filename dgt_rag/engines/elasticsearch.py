@@ -9,7 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from dgt_rag.embedders.base import AnyEmbedder, Encoder
 from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
-from dgt_rag.engines.elasticsearch_client import Cluster, connect
+from dgt_rag.engines.elasticsearch_client import connect
+from dgt_rag.engines.elasticsearch_cluster import Cluster
+from dgt_rag.engines.elasticsearch_corpus import ElasticsearchCorpus
 from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_search import ElasticsearchRetriever, Ranking
 from dgt_rag.errors import EngineError
@@ -64,19 +66,16 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
             if self.embedder and self.query != "bm25":
                 self._check_vectors(index)
                 encoder = await stack.enter_async_context(self.embedder.open(world))
-            yield await ElasticsearchRetriever.over(index, self.ranking(index), encoder, world.say)
+            ranking = Ranking(self.query, self._fields(index), self.vector_field, self.relevance_threshold)
+            yield ElasticsearchRetriever(await self._corpus(index, world), ranking, encoder)
 
-    def ranking(self, index: Index) -> Ranking:
-        """Return what decides the ranking, once the index is known."""
-        return Ranking(
-            projection=self.projection,
-            query=self.query,
-            fields=self._fields(index),
-            vector_field=self.vector_field,
-            threshold=self.relevance_threshold,
-            filter=self.filter,
-            id_field=self.id_field,
-        )
+    async def _corpus(self, index: Index, world: World) -> ElasticsearchCorpus:
+        body = self.projection.body
+        without = await index.count({"bool": {"must_not": {"exists": {"field": body}}}})
+        if without:
+            world.say(f"{self.place}: {without:,} documents of {index.name!r} have no {body!r}; they are left out")
+        id_field = await index.id_field(self.projection, self.id_field)
+        return ElasticsearchCorpus(index, self.projection, self.filter, id_field, world.say)
 
     def _fields(self, index: Index) -> dict[str, float]:
         names = (self.projection.title, self.projection.body)

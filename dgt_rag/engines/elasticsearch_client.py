@@ -1,134 +1,30 @@
-"""The one door to the `elasticsearch` package: where a cluster is, and a connection with every error in our words.
+"""The one door to the `elasticsearch` package: a connection with every error in our words.
 
 One client serves servers 7.17, 8 and 9, because its transport asks for plain JSON. All requests go through the run's
 guard; the client's own retries are off.
 """
 
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
-
+from dgt_rag.engines.elasticsearch_cluster import Cluster, Json
 from dgt_rag.errors import Busy, EngineError, TaskError
 from dgt_rag.guard import Guard
-from dgt_rag.plugins import InputFile, Settings
-from dgt_rag.retry import RetryPolicy
 from dgt_rag.world import World
 
-Json = dict[str, Any]
 T = TypeVar("T")
 BUSY = {
     408: "timeout",
     429: "rate_limit",
     500: "server_error",
-    502: "server_error",
-    503: "server_error",
+    502: "unavailable",
+    503: "unavailable",
     504: "timeout",
 }
-
-
-def _listed(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-class Cluster(Settings):
-    """Where a cluster is and how it lets us in."""
-
-    hosts: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    """Addresses with scheme and port, `https://search.example.org:9200`; one or a list."""
-    cloud_id: str | None = None
-    """The id of an Elastic Cloud deployment, instead of hosts."""
-    api_key: SecretStr | None = None
-    """An API key, as `${NAME}` from the environment."""
-    api_key_env: str | None = None
-    """The environment variable that holds the API key."""
-    username: str | None = None
-    """Who we are, with `password_env`."""
-    password: SecretStr | None = None
-    """The password, as `${NAME}` from the environment."""
-    password_env: str | None = None
-    """The environment variable that holds the password."""
-    ca_certs: InputFile | None = None
-    """A file with the certificate of the authority that signed the servers' own (PEM)."""
-    ca_fingerprint: str | None = None
-    """Its SHA-256 fingerprint in hex, instead of the file."""
-    verify_certs: bool = True
-    """Whether certificates are checked."""
-    timeout: float = Field(default=30.0, gt=0)
-    """Seconds after which a request that has not answered counts as failed."""
-    retry: RetryPolicy = RetryPolicy()
-    """How often and how long to wait before a busy cluster is asked again."""
-
-    @field_validator("hosts")
-    @classmethod
-    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        for host in hosts:
-            address = urlsplit(host)
-            if address.username or address.password:
-                raise PydanticCustomError(
-                    "host_login", "a host must not hold a user or password; use `username` and `password_env`"
-                )
-            if address.scheme not in {"http", "https"} or not address.hostname:
-                raise PydanticCustomError("host", "{host!r} is no address; write `https://name:9200`", {"host": host})
-        return hosts
-
-    @model_validator(mode="after")
-    def _check_one_way(self) -> "Cluster":
-        logins = [name for name in ("api_key", "api_key_env", "username") if getattr(self, name) is not None]
-        if len(logins) > 1:
-            raise PydanticCustomError(
-                "two_logins", "`{a}` and `{b}` are both given; keep one", dict(zip("ab", logins[:2], strict=True))
-            )
-        if bool(self.hosts) == bool(self.cloud_id):
-            raise PydanticCustomError("hosts", "give `hosts` or `cloud_id`, and only one of them")
-        if self.username and not (self.password or self.password_env):
-            raise PydanticCustomError("no_password", "`username` needs `password_env`")
-        return self
-
-    @property
-    def place(self) -> str:
-        """The cluster's name in notices and errors."""
-        return f"elasticsearch {', '.join(self.hosts) or (self.cloud_id or '').partition(':')[0]}"
-
-    def login(self) -> Json:
-        """Return the client's options for letting us in."""
-        key = _secret(self.api_key, self.api_key_env)
-        if key:
-            return {"api_key": key}
-        if self.username:
-            return {"basic_auth": (self.username, _secret(self.password, self.password_env))}
-        return {}
-
-    def options(self) -> Json:
-        """Return all options of the client."""
-        options: Json = {"cloud_id": self.cloud_id} if self.cloud_id else {"hosts": [*map(_with_port, self.hosts)]}
-        if self.ca_certs:
-            options["ca_certs"] = str(self.ca_certs)
-        if self.ca_fingerprint:
-            options["ssl_assert_fingerprint"] = self.ca_fingerprint
-        if not self.verify_certs:
-            options |= {"verify_certs": False, "ssl_show_warn": False}
-        return {**options, **self.login(), "request_timeout": self.timeout, "max_retries": 0, "retry_on_timeout": False}
-
-
-def _secret(value: SecretStr | None, variable: str | None) -> str:
-    if variable is None:
-        return value.get_secret_value() if value else ""
-    found = os.environ.get(variable)
-    if not found:
-        raise TaskError(f"search/elasticsearch: the environment variable {variable} is not set")
-    return found
-
-
-def _with_port(host: str) -> str:
-    address = urlsplit(host)
-    port = address.port or (443 if address.scheme == "https" else 9200)
-    return address._replace(netloc=f"{address.netloc.removesuffix(f':{address.port}')}:{port}").geturl()
+"""Statuses that may go by if one waits, as kinds of `Busy`."""
 
 
 class Refused(EngineError):
@@ -168,13 +64,13 @@ class Connection:
         headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
         try:
             answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
-        except self._library.ApiError as error:
-            raise self._read(error) from None
         except self._library.UnsupportedProductError:
             raise EngineError(
                 f"{self.place}: this is not Elasticsearch (no X-Elastic-Product header; OpenSearch is not "
                 "supported); check the address, or write an engine of your own for it"
             ) from None
+        except self._library.ApiError as error:
+            raise self._read(error) from None
         except self._library.TransportError as error:
             raise self._lost(error) from None
         self._check_shards(answer.body)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dgt_rag.engines.base import Projection
-from dgt_rag.engines.elasticsearch_client import Connection, Json, Refused, in_path
+from dgt_rag.engines.elasticsearch_client import Connection, Refused, in_path
+from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_query import OWN_ID, Shape, narrowed
 from dgt_rag.errors import EngineError, ServiceError
 from dgt_rag.plugins import unknown

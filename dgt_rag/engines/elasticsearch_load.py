@@ -8,7 +8,8 @@ from typing import Any
 from dgt_rag.corpus.rows import clean
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
-from dgt_rag.engines.elasticsearch_client import BUSY, Connection, Json, connect, in_path, reason
+from dgt_rag.engines.elasticsearch_client import BUSY, Connection, connect, in_path, reason
+from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_query import OWN_ID, flat
 from dgt_rag.errors import Busy, EngineError
@@ -99,9 +100,15 @@ class _Loader:
         if not document.doc_id or len(document.doc_id.encode()) > 512:
             raise EngineError(f"doc_id {document.doc_id[:60]!r}: Elasticsearch takes ids of 1 to 512 bytes; shorten it")
         source: Json = dict(document.metadata)
-        _put(source, projection.body, document.body)
-        _put(source, ID_COPY if projection.doc_id == OWN_ID else projection.doc_id, document.doc_id)
-        for path, value in ((projection.title, document.title), (projection.domain, document.domain)):
+        id_path = ID_COPY if projection.doc_id == OWN_ID else projection.doc_id
+        ours = {projection.body: document.body, id_path: document.doc_id}
+        ours |= {projection.title: document.title, projection.domain: document.domain}
+        for path, value in ours.items():
+            if path in document.metadata:
+                raise EngineError(
+                    f"document {document.doc_id!r} has a field {path!r} of its own, which the index needs for ours; "
+                    "name another one in `projection`"
+                )
             if value:
                 _put(source, path, value)
         return document.doc_id, clean(source)
@@ -168,6 +175,8 @@ class _Loader:
         found = await self.connection.ask("POST", in_path(name, "_mget"), asked, **excluded)
         new = dict(sources)
         for hit in found["docs"]:
+            if "error" in hit:
+                raise EngineError(f"{self.connection.place}: {reason(hit)}; the index was deleted while it was loaded")
             if not hit.get("found"):
                 continue
             if hit.get("_source") != new.pop(hit["_id"]):

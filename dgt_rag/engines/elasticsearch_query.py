@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from dgt_rag.corpus.read import Projector
 from dgt_rag.engines.base import Projection, Where
-from dgt_rag.engines.elasticsearch_client import Json
+from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document, label_of
 

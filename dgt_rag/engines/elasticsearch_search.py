@@ -1,31 +1,19 @@
-"""An open `search/elasticsearch`: ranked search, streams, counts, groups and samples that can be repeated."""
+"""An open `search/elasticsearch`: ranked search by words, by vectors or by both."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import JsonValue
-
-from dgt_rag.dice import Dice
 from dgt_rag.embedders.base import Encoder
-from dgt_rag.engines.base import Projection, Retriever, Where
-from dgt_rag.engines.elasticsearch_client import Json
-from dgt_rag.engines.elasticsearch_index import WINDOW, Index
-from dgt_rag.engines.elasticsearch_query import (
-    conditions,
-    corpus_field,
-    document,
-    matching,
-    narrowed,
-    seeded,
-)
+from dgt_rag.engines.base import Where
+from dgt_rag.engines.elasticsearch_cluster import Json
+from dgt_rag.engines.elasticsearch_corpus import ElasticsearchCorpus
+from dgt_rag.engines.elasticsearch_index import WINDOW
+from dgt_rag.engines.elasticsearch_query import matching, narrowed
 from dgt_rag.errors import EngineError
-from dgt_rag.records import Document, Hit, label_of
+from dgt_rag.records import Document, Hit
 
-_PAGE = 1_000
-_STEP = 1_000
 _FUSED = 100
 _RRF = 60
 
@@ -34,44 +22,20 @@ _RRF = 60
 class Ranking:
     """What decides which documents a search returns, and in which order."""
 
-    projection: Projection
     query: Literal["bm25", "knn", "hybrid"]
     fields: Mapping[str, float]
+    """Text field → its weight."""
     vector_field: str
     threshold: float | None
-    filter: Mapping[str, JsonValue]
-    id_field: str | None
 
 
-@dataclass
-class ElasticsearchRetriever(Retriever):
-    """Searches one index. Places (`at`) and streams are in the order of `doc_id`."""
+class ElasticsearchRetriever(ElasticsearchCorpus):
+    """Searches one index."""
 
-    index: Index
-    ranking: Ranking
-    encoder: Encoder | None
-    say: Callable[[str], None]
-    id_field: str | None = None
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _marks: list[Any] = field(default_factory=list)
-    """The id at every thousandth place."""
-    _all_ids: list[str] = field(default_factory=list)
-    """All ids in order, where no field of the index holds them."""
-
-    @classmethod
-    async def over(
-        cls, index: Index, ranking: Ranking, encoder: Encoder | None, say: Callable[[str], None]
-    ) -> "ElasticsearchRetriever":
-        """Look the index over, and tell what of it is not seen."""
-        opened = cls(index, ranking, encoder, say)
-        opened.id_field = await index.id_field(ranking.projection, ranking.id_field)
-        body = ranking.projection.body
-        without = await index.count({"bool": {"must_not": {"exists": {"field": body}}}})
-        if without:
-            say(
-                f"{index.connection.place}: {without:,} documents of {index.name!r} have no {body!r}; they are left out"
-            )
-        return opened
+    def __init__(self, corpus: ElasticsearchCorpus, ranking: Ranking, encoder: Encoder | None) -> None:
+        super().__init__(corpus.index, corpus.projection, corpus.filter, corpus.id_field, corpus.say)
+        self.ranking = ranking
+        self.encoder = encoder
 
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
         """Return at most `limit` hits, best first."""
@@ -149,159 +113,3 @@ class ElasticsearchRetriever(Retriever):
     def _scored(self, hits: Sequence[Json]) -> list[tuple[float, Document]]:
         found = [(float(hit["_score"]), self._document(hit)) for hit in hits]
         return sorted(found, key=lambda pair: (-pair[0], pair[1].doc_id))
-
-    def _document(self, hit: Json) -> Document:
-        return document(hit, self.ranking.projection, self.id_field)
-
-    @property
-    def _source(self) -> Json:
-        return {"excludes": self.index.shape.vectors}
-
-    def _filters(self, where: Where | None) -> list[Json]:
-        ranking = self.ranking
-        both = [*conditions(ranking.filter, self.index.shape, ranking.projection)]
-        both += conditions(where or {}, self.index.shape, ranking.projection)
-        return [{"exists": {"field": ranking.projection.body}}, *both]
-
-    async def documents(self) -> AsyncIterator[Document]:
-        """Stream the corpus in the order of `doc_id`; in that of the shards where no field holds the ids."""
-        body = {"size": _PAGE, "_source": self._source}
-        before = None
-        async for hits in self.index.pages(narrowed(self._filters(None)), self.id_field, body):
-            for one in map(self._document, hits):
-                if self.id_field and one.doc_id == before:
-                    raise EngineError(
-                        f"{self.index.connection.place}: two documents of index {self.index.name!r} have the doc_id "
-                        f"{before!r}; set projection.doc_id to a field that tells them apart, or to _id"
-                    )
-                before = one.doc_id
-                yield one
-
-    async def count(self, where: Where | None = None) -> int:
-        """Return how many documents there are (that match)."""
-        return await self.index.count(narrowed(self._filters(where)))
-
-    async def groups(self, path: str, where: Where | None = None) -> dict[str, int]:
-        """Return the values of a field with their numbers of documents, by value."""
-        name = corpus_field(path, self.ranking.projection)
-        exact = self.index.shape.exact(name)
-        if exact is None:
-            self.say(
-                f"{self.index.connection.place}: no keyword field for {path!r}: all documents are read for its values"
-            )
-            return await super().groups(path, where)
-        sizes: dict[str, int] = {}
-        values: Json = {"size": _PAGE, "sources": [{"value": {"terms": {"field": exact}}}]}
-        query = narrowed(self._filters(where))
-        while True:
-            body = {"size": 0, "query": query, "aggs": {"groups": {"composite": values}}}
-            answer = await self.index.ask("POST", "_search", body, allow_partial_search_results="false")
-            found = answer["aggregations"]["groups"]
-            labels = ((label_of(one["key"]["value"]), one["doc_count"]) for one in found["buckets"])
-            sizes |= {label: count for label, count in labels if label is not None}
-            if "after_key" not in found:
-                return dict(sorted(sizes.items()))
-            values = {**values, "after": found["after_key"]}
-
-    async def sample(self, dice: Dice, count: int, where: Where | None = None) -> list[Document]:
-        """Return `count` different documents, the same whatever the index is called and in which order it was loaded."""
-        if count < 1:
-            return []
-        if self.id_field is None:
-            ids = await self._ids(where)
-            return await self._named(dice.sample(ids, count))
-        pairs = [
-            pair for name, shards in self.index.shape.shards.items() for pair in ((name, n) for n in range(shards))
-        ]
-        found = await asyncio.gather(*(self._drawn(dice.number, count, where, *pair) for pair in pairs))
-        hits = sorted((hit for part in found for hit in part), key=lambda hit: hit["sort"][0], reverse=True)
-        drawn = [(-float(hit["sort"][0]), self._document(hit)) for hit in hits]
-        drawn.sort(key=lambda pair: (pair[0], pair[1].doc_id))
-        return [one for _, one in drawn[:count]]
-
-    async def _drawn(self, number: int, count: int, where: Where | None, name: str, shard: int) -> list[Json]:
-        """Return the documents of one shard that the number draws first."""
-        if self.id_field is None:
-            return []
-        filters = [*self._filters(where), {"term": {"_index": name}}]
-        body: Json = {
-            "query": seeded(narrowed(filters), number, name, shard, self.id_field),
-            "sort": [{"_score": "desc"}, {self.id_field: "asc"}],
-            "_source": self._source,
-        }
-        drawn: list[Json] = []
-        while len(drawn) < count:
-            size = min(count - len(drawn), WINDOW)
-            hits = await self.index.search({**body, "size": size}, preference=f"_shards:{shard}")
-            drawn += hits
-            if len(hits) < size:
-                break
-            body["search_after"] = hits[-1]["sort"]
-        return drawn
-
-    async def at(self, places: list[int]) -> list[Document]:
-        """Return the documents at these places (from 0) of the order of `doc_id`, in the order asked."""
-        if self.id_field is None:
-            ids = await self._ids(None)
-            return await self._named([ids[place] for place in places])
-        marks = await self._marked(self.id_field)
-        filters = self._filters(None)
-        bodies = [
-            {
-                "query": narrowed([*filters, {"range": {self.id_field: {"gte": marks[place // _STEP]}}}]),
-                "sort": [{self.id_field: "asc"}],
-                "from": place % _STEP,
-                "size": 1,
-                "_source": self._source,
-            }
-            for place in places
-        ]
-        found: list[list[Json]] = []
-        for start in range(0, len(bodies), _FUSED):
-            found += await self.index.searches(bodies[start : start + _FUSED])
-        return [self._document(hit) for hits in found for hit in hits]
-
-    async def _marked(self, id_field: str) -> list[Any]:
-        async with self._lock:
-            if not self._marks:
-                body = {"size": WINDOW, "_source": False}
-                async for hits in self.index.pages(narrowed(self._filters(None)), id_field, body):
-                    self._marks += [hit["sort"][0] for hit in hits[::_STEP]]
-            return self._marks
-
-    async def _ids(self, where: Where | None) -> list[str]:
-        """Return the ids of all documents (that match) in order, where no field of the index holds them."""
-        if where:
-            return await self._read_ids(where)
-        async with self._lock:
-            if not self._all_ids:
-                self.say(
-                    f"{self.index.connection.place}: no keyword field of {self.index.name!r} holds the document's id; "
-                    "all ids are read once for sampling (name one in id_field, or load the index with "
-                    "python -m dgt_rag index)"
-                )
-                self._all_ids = await self._read_ids(None)
-            return self._all_ids
-
-    async def _read_ids(self, where: Where | None) -> list[str]:
-        body = {"size": WINDOW, "_source": False}
-        pages = self.index.pages(narrowed(self._filters(where)), None, body)
-        return sorted([str(hit["_id"]) async for hits in pages for hit in hits])
-
-    async def _named(self, ids: Sequence[str]) -> list[Document]:
-        """Return the documents of these ids of the index's own, in their order."""
-        found: dict[str, Document] = {}
-        for start in range(0, len(ids), _PAGE):
-            part = ids[start : start + _PAGE]
-            asked = {"query": {"ids": {"values": [*part]}}, "size": len(part), "_source": self._source}
-            found |= {hit["_id"]: self._document(hit) for hit in await self.index.search(asked)}
-        return [found[name] for name in ids if name in found]
-
-    async def fingerprint(self) -> str:
-        """Return a digest that changes when the index is made anew or any of its documents changes."""
-        stats = {"stats": {"field": "_seq_no"}}
-        body = {"size": 0, "query": narrowed(self._filters(None)), "aggs": {"writes": stats}}
-        answer = await self.index.ask("POST", "_search", body, allow_partial_search_results="false")
-        writes = answer["aggregations"]["writes"]
-        facts = [*self.index.shape.uuids, writes["count"], writes["max"], writes["sum"]]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,0 +1,61 @@
+"""Loading documents into a real index: what is refused, and that nothing is changed by it."""
+
+import pytest
+from loading import WordEmbedder, corpus, engine, load
+
+from dgt_rag.errors import EngineError
+from dgt_rag.records import Document
+from dgt_rag.world import World
+
+
+async def refused(one, documents) -> str:
+    with pytest.raises(EngineError) as refusal:
+        await load(one, documents)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+async def test_another_document_under_an_id_that_is_taken_is_refused(newest):
+    one = engine(newest.url)
+    await load(one, corpus(5))
+    changed = corpus(5)[3].model_copy(update={"body": "other words"})
+    assert "holds another document under the id 'd00003'" in await refused(one, [changed])
+
+
+async def test_an_index_of_another_shape_is_refused(node):
+    one = engine(node.url)
+    await load(one, corpus(5))
+    other = engine(node.url, one.default_index, analyzer="standard")
+    assert "'content' has analyzer english, standard is needed" in await refused(other, corpus(5))
+    other = engine(node.url, one.default_index, projection={"body": "text", "doc_id": "id"})
+    assert "'text' has type None, text is needed" in await refused(other, corpus(5))
+
+
+async def test_an_index_with_vectors_of_another_make_is_refused(newest):
+    one = engine(newest.url, embedder=WordEmbedder())
+    await load(one, corpus(5))
+    other = engine(newest.url, one.default_index, embedder=WordEmbedder(dims=64))
+    assert "'vector' has dims 256, 64 is needed" in await refused(other, corpus(5))
+
+
+async def test_fields_and_ids_that_cannot_be_kept_are_named(newest):
+    clash = Document(doc_id="a", body="x", metadata={"content": "mine"})
+    assert "document 'a' has a field 'content' of its own" in await refused(engine(newest.url), [clash])
+    assert "ids of 1 to 512 bytes" in await refused(engine(newest.url), [Document(doc_id="é" * 300, body="x")])
+    mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
+    assert "document '1' does not fit index" in await refused(engine(newest.url), mixed)
+    assert "there are no documents to load" in await refused(engine(newest.url), [])
+
+
+async def test_what_looks_like_a_date_or_sits_deep_is_kept_as_it_is(node):
+    one = engine(node.url, projection={"body": "page.text", "doc_id": "page.id", "domain": "page.kind"})
+    documents = [
+        Document(
+            doc_id="1", body="first", domain="k", metadata={"when": "2024-01-02", "tags": ["a", "b"], "half": 0.5}
+        ),
+        Document(doc_id="2", body="second", domain="k", metadata={"when": "unknown", "deep": {"er": [{"x": None}]}}),
+    ]
+    await load(one, documents)
+    async with one.open(World()) as opened:
+        assert [document async for document in opened.documents()] == documents
+        assert await opened.count({"tags": "b"}) == await opened.count({"when": "unknown"}) == 1
