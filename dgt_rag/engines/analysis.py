@@ -6,6 +6,7 @@ from typing import Literal
 Language = Literal[
     "none",
     "arabic",
+    "chinese",
     "danish",
     "dutch",
     "english",
@@ -15,6 +16,8 @@ Language = Literal[
     "greek",
     "hungarian",
     "italian",
+    "japanese",
+    "korean",
     "norwegian",
     "portuguese",
     "romanian",

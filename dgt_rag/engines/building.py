@@ -94,7 +94,7 @@ class Build:
     def _copy(self, found: Found, lines: IO[bytes]) -> int:
         """Write a document of a file that cannot be read by offset; return where it starts."""
         start = lines.tell()
-        record = as_record(self._recipe.projector.document(found.record))
+        record = as_record(self._recipe.projector.document(found.record, found.parts))
         lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         return start
 

@@ -3,18 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing, opened
 from dgt_rag.records import Document, Hit
 from dgt_rag.world import World
-
-
-def _weighted(value: Any) -> Any:
-    return dict.fromkeys(value, 1.0) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 class HybridEngine(SearchToolEngine):
@@ -24,8 +20,8 @@ class HybridEngine(SearchToolEngine):
     """
 
     type: Literal["search/hybrid"] = "search/hybrid"
-    engines: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_weighted)] = Field(min_length=2)
-    """Engine → weight, or a list of engines; documents are streamed and sampled from the first."""
+    engines: dict[str, PositiveFloat] | tuple[str, ...]
+    """Engine → weight, or a list of engines that weigh the same; documents are streamed and sampled from the first."""
     k: float = Field(default=60.0, ge=0)
     """The larger, the less it matters whether an engine ranks a document first or tenth."""
     depth: int = Field(default=100, ge=1)
@@ -34,21 +30,28 @@ class HybridEngine(SearchToolEngine):
     """The engine whose documents are streamed and sampled, if not the first."""
 
     @model_validator(mode="after")
-    def _no_filter(self) -> "HybridEngine":
+    def _makes_sense(self) -> "HybridEngine":
+        if len(self.weights) < 2:
+            raise ValueError("`engines` names fewer than two engines; there is nothing to fuse")
         if self.filter:
             raise ValueError(f"`filter` belongs to the engines that have the documents: {', '.join(self.engines)}")
         return self
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Engine → weight."""
+        return dict(self.engines) if isinstance(self.engines, dict) else dict.fromkeys(self.engines, 1.0)
+
     def needs(self) -> tuple[str, ...]:
         """Return the engines that are fused."""
-        return tuple(dict.fromkeys((*self.engines, *([self.documents_from] if self.documents_from else []))))
+        return tuple(dict.fromkeys((*self.weights, *([self.documents_from] if self.documents_from else []))))
 
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Take the engines that are open."""
         who = f"engine {world.name or self.type!r}"
-        parts = {name: opened(world, name, f"{who}: engines") for name in self.engines}
-        lender = opened(world, self.documents_from or next(iter(self.engines)), f"{who}: documents_from")
+        parts = {name: opened(world, name, f"{who}: engines") for name in self.weights}
+        lender = opened(world, self.documents_from or next(iter(self.weights)), f"{who}: documents_from")
         yield _HybridRetriever(self, lender, parts)
 
 
@@ -70,7 +73,7 @@ class _HybridRetriever(Borrowing):
             for task in asked:
                 task.cancel()
         least = self.engine.relevance_threshold
-        fused = fuse(rankings, list(self.engine.engines.values()), self.engine.k)
+        fused = fuse(rankings, list(self.engine.weights.values()), self.engine.k)
         near = [pair for pair in fused if least is None or pair[1] >= least][:limit]
         return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(near, start=1)]
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SkipValidation, model_validator
 
-from dgt_rag.corpus.read import Corpus, Inline, OnBadLine, OwnNames, Projector, Rows
+from dgt_rag.corpus.read import Corpus, Inline, OnBadLine, OwnNames, Projector
 from dgt_rag.corpus.rows import Format, Source
 from dgt_rag.engines.analysis import Language
 from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
@@ -43,6 +43,8 @@ class InMemoryEngine(SearchToolEngine):
     def _one_source(self) -> "InMemoryEngine":
         if self.corpus is not None and self.path is not None:
             raise ValueError("both `corpus` and `path` are given; keep one")
+        if self.corpus is not None and not isinstance(self.corpus, list | tuple):
+            raise ValueError("corpus: a list of documents is needed, each a mapping; for a file give `path`")
         return self
 
     @asynccontextmanager
@@ -59,7 +61,7 @@ class InMemoryEngine(SearchToolEngine):
         return documents, builder.finish()
 
     def _read(self, world: World) -> list[Document]:
-        given: Rows
+        given: Source | Inline
         projector = Projector.of(self.projection)
         if self.path is not None:
             given = Source.of(self.path, self.format)
@@ -71,8 +73,7 @@ class InMemoryEngine(SearchToolEngine):
                     f"or from Python run(task, corpora={{{world.name or 'NAME'!r}: [...]}})"
                 )
             given = Inline(f"corpus of engine {world.name or self.type!r}", records)
-            made = isinstance(next(iter(records), None), Document)
-            projector = OwnNames() if made else projector
+            projector = OwnNames() if given.made else projector
         corpus = Corpus(given, projector, self.on_bad_line)
         documents = list(corpus.documents())
         corpus.tell(world.say)

@@ -14,7 +14,8 @@ from dgt_rag.errors import EngineError
 
 _ANALYZER = "dgt"
 _MEGABYTE = 1_000_000
-_NO_STOP_WORDS = ("arabic", "greek", "none", "romanian", "tamil", "turkish")
+_NO_STEMS = ("none", "chinese", "japanese", "korean")
+_NO_STOP_WORDS = ("arabic", "greek", "romanian", "tamil", "turkish", *_NO_STEMS)
 
 
 def _tantivy() -> ModuleType:
@@ -31,7 +32,7 @@ def _analyzer(language: Language, stop: bool) -> Any:
     filters = tantivy.Filter
     chain = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(filters.remove_long(256))
     chain = chain.filter(filters.lowercase())
-    if language in {"english", "none"}:
+    if language == "english" or language in _NO_STEMS:
         chain = chain.filter(filters.ascii_fold())
     if language == "english":
         # 33 words are not even indexed, as lengths of texts then say more; the long list is for queries
@@ -39,10 +40,9 @@ def _analyzer(language: Language, stop: bool) -> Any:
         chain = chain.filter(words)
     elif stop and language not in _NO_STOP_WORDS:
         chain = chain.filter(filters.stopword(language))
-    if language != "none":
+    if language not in _NO_STEMS:
         chain = chain.filter(filters.stemmer(language))
-    if language not in {"english", "none"}:
-        chain = chain.filter(filters.ascii_fold())
+        chain = chain if language == "english" else chain.filter(filters.ascii_fold())
     return chain.build()
 
 

@@ -1,6 +1,7 @@
 """Makes the vectors of a corpus once: batch after batch in the corpus's order, going on where a killed build was."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -19,8 +20,8 @@ Say = Callable[[str], None]
 
 _LOOK_AGAIN = 0.5
 """Seconds between looks at a build of another process."""
-_TOLD = 20
-"""Lines about the progress of a build."""
+_PROGRESS = 5.0
+"""Seconds between two lines about the progress of a build."""
 
 
 async def build(folder: Path, identity: str, lender: Retriever, encoder: Encoder, say: Say) -> Matrix:
@@ -59,7 +60,7 @@ class Build:
     async def run(self, identity: str, fingerprint: str, count: int) -> None:
         """Add the rows that are missing."""
         known, done = self._so_far((identity, fingerprint, count))
-        told = done
+        told = time.monotonic()
         async with aclosing(self._vectors(done)) as made:
             async for vectors in made:
                 if known is None:
@@ -69,8 +70,8 @@ class Build:
                 self._check(known, vectors)
                 await asyncio.to_thread(self.store.add, vectors)
                 done += len(vectors)
-                if done - told >= max(1000, count // _TOLD):
-                    told = done
+                if time.monotonic() - told >= _PROGRESS:
+                    told = time.monotonic()
                     self.say(f"{self.store.folder}: {done:,} of {count:,} vectors")
         if done != count:
             raise EngineError(

@@ -47,7 +47,7 @@ class VectorRetriever(Borrowing):
 
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
         """Return the nearest documents by cosine."""
-        if not query.strip():
+        if limit < 1 or not query.strip():
             return []
         asked = await self._asked(query)
         mask = await self._mask(where) if where else None

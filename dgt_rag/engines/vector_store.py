@@ -3,7 +3,6 @@
 `vectors.f32` holds the rows (float32, length one; a blank passage has zeros), `manifest.json` says what they are.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from dgt_rag.errors import EngineError
 from dgt_rag.plugins import Settings
@@ -53,18 +53,19 @@ class VectorStore:
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Give whether this process may build; False while another one does."""
+        lock = FileLock(self.folder / "lock", timeout=0)
         with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR)
-        try:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
+                lock.acquire()
+            except Timeout:
+                mine = False
             else:
-                yield True
+                mine = True
+        try:
+            yield mine
         finally:
-            os.close(lock)
+            lock.release()
 
     def manifest(self) -> Manifest | None:
         """Return what the folder says it holds; None if it holds nothing that can be read."""

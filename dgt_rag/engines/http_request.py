@@ -1,0 +1,110 @@
+"""What `search/http` sends: an address, headers and a body made of templates and a question."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, JsonValue, SecretStr, model_validator
+
+from dgt_rag.engines.base import Projection
+from dgt_rag.errors import TaskError
+from dgt_rag.plugins import Settings
+from dgt_rag.retry import RetryPolicy
+
+_NAMES = ("query", "limit", "where")
+_WHOLE = re.compile(rf"\s*\{{\{{\s*({'|'.join(_NAMES)})\s*\}}\}}\s*")
+_PROBES = ("a question", 'a "quoted\\ question\nin two lines')
+
+
+class Request(Settings):
+    """What is sent for one search."""
+
+    url: str
+    params: dict[str, str]
+    body: str | None
+    is_json: bool
+
+
+class HttpService(Settings):
+    """How a search service is called, and how its answers are read."""
+
+    url: str
+    """The address; may hold {{ query | urlencode }} and {{ limit }}."""
+    method: Literal["GET", "POST", "PUT"] = "POST"
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Sent with every call, such as Authorization: "Bearer ${oc.env:SEARCH_TOKEN}"; never shown or written."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    """Added to the address as ?name=value; may hold {{ query }} and {{ limit }}."""
+    body: dict[str, JsonValue] | str | None = None
+    """What is sent: a mapping sent as JSON whose texts may hold {{ query }} and {{ limit }}, or a template of the text."""
+    hits: str = ""
+    """Where the list of hits stands in the answer, a dotted path such as results.items; empty if it is the answer."""
+    projection: Projection = Projection()
+    """Our name → where it stands in a hit, a dotted path such as document.text."""
+    score: str = "score"
+    """Where the score stands in a hit; 1 / rank where there is none."""
+    timeout: float = Field(default=30.0, gt=0)
+    """Seconds for one call."""
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+
+    @model_validator(mode="after")
+    def _an_address(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ValueError("`url` is no address; it looks like https://search.example/api")
+        if self.method == "GET" and self.body is not None:
+            raise ValueError("`body` is not sent with GET; use `params`, or method: POST")
+        return self
+
+    @property
+    def address(self) -> str:
+        """The address as it may be shown: without user, password and query."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path.split('{')[0].rstrip('/')}"
+
+    def request(self, query: str, limit: int, where: Mapping[str, JsonValue]) -> Request:
+        """Return what is sent for a search."""
+        values = dict(zip(_NAMES, (query, limit, where), strict=True))
+        body = None if self.body is None else _filled(self.body, values)
+        text = body if isinstance(body, str) or body is None else json.dumps(body, ensure_ascii=False)
+        params = {name: str(_filled(value, values)) for name, value in self.params.items()}
+        return Request(url=_text(self.url, values), params=params, body=text, is_json=_is_json(text))
+
+    def check(self, who: str) -> None:
+        """Refuse templates that do not fill, and a JSON text that a question breaks."""
+        try:
+            sent = [self.request(probe, 5, {}) for probe in _PROBES]
+        except TaskError as error:
+            raise TaskError(f"{who}: {error}; it may use {', '.join(_NAMES)}") from error
+        if sent[0].is_json and not sent[1].is_json:
+            raise TaskError(
+                f"{who}: body: a question with quotes in it breaks the JSON; write {{{{ query | tojson }}}} without "
+                "quotes around it, or give `body` as a mapping"
+            )
+
+
+def _filled(value: JsonValue, values: Mapping[str, Any]) -> JsonValue:
+    """Return a value with all texts in it filled; one that is nothing but {{ limit }} becomes the number."""
+    if isinstance(value, dict):
+        return {name: _filled(inner, values) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, values) for inner in value]
+    if not isinstance(value, str) or "{" not in value:
+        return value
+    whole = _WHOLE.fullmatch(value)
+    return values[whole[1]] if whole else _text(value, values)
+
+
+def _text(template: str, values: Mapping[str, Any]) -> str:
+    from dgt_rag.prompts import fill
+
+    return fill(template, values)
+
+
+def _is_json(text: str | None) -> bool:
+    try:
+        return text is not None and isinstance(json.loads(text), dict | list)
+    except ValueError:
+        return False

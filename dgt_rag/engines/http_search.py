@@ -1,0 +1,184 @@
+"""The calls of `search/http`, and what its answers mean. The door to aiohttp for engines."""
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from pydantic import JsonValue
+
+from dgt_rag.corpus.read import Projector, suggest
+from dgt_rag.corpus.rows import clean
+from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
+from dgt_rag.engines.borrowed import Borrowing
+from dgt_rag.engines.http_request import HttpService, Request
+from dgt_rag.errors import Busy, EngineError
+from dgt_rag.guard import Guard
+from dgt_rag.llm.refusals import Raw, busy, one_line
+from dgt_rag.records import Document, Hit
+
+_WIDER = 5
+"""Hits asked for each one wanted, where some may be left out by a filter that the service does not know."""
+
+
+@asynccontextmanager
+async def client(service: HttpService) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a pool of connections; the guard decides how many calls there are at once."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=service.timeout),
+        headers={name: value.get_secret_value() for name, value in service.headers.items()},
+        trust_env=True,
+    ) as session:
+        yield session
+
+
+class Wire:
+    """One service: a request goes out, JSON comes back."""
+
+    def __init__(self, service: HttpService, session: aiohttp.ClientSession, guard: Guard) -> None:
+        self.service = service
+        self.session = session
+        self.guard = guard
+        self.name = guard.name
+
+    async def ask(self, request: Request) -> Any:
+        """Return the JSON of the answer."""
+        return await self.guard.call(lambda: self._attempt(request))
+
+    async def _attempt(self, request: Request) -> Any:
+        at = self.name
+        sent = {"Content-Type": "application/json"} if request.is_json and not self._says_type() else {}
+        try:
+            async with self.session.request(
+                self.service.method,
+                request.url,
+                params=request.params or None,
+                data=None if request.body is None else request.body.encode("utf-8", "replace"),
+                headers=sent,
+            ) as response:
+                raw = Raw(response.status, response.headers, await response.read())
+        except TimeoutError as error:
+            raise Busy("timeout", f"{at}: no answer in {self.service.timeout:g} s") from error
+        except (aiohttp.ClientSSLError, aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
+            raise EngineError(f"{at}: cannot be called ({type(error).__name__}: {one_line(str(error))})") from error
+        except aiohttp.ClientError as error:
+            raise Busy("connection", f"{at}: cannot connect ({one_line(str(error))})") from error
+        return self._read(raw)
+
+    def _says_type(self) -> bool:
+        return any(name.lower() == "content-type" for name in self.service.headers)
+
+    def _read(self, raw: Raw) -> Any:
+        """Return the JSON of an answer, or raise what the answer means."""
+        at = self.name
+        if again := busy(raw, at):
+            raise again
+        if raw.status in (401, 403):
+            raise EngineError(f"{at}: not let in ({raw.status}: {raw.message}); look at `headers`")
+        if raw.status >= 300:
+            raise EngineError(f"{at}: answered {raw.status} ({raw.message}); look at `url`, `method` and `body`")
+        try:
+            return json.loads(raw.body)
+        except ValueError as error:
+            raise EngineError(f"{at}: the answer is no JSON but {raw.message!r}") from error
+
+
+class HttpRetriever(Borrowing):
+    """An open connection to a search service."""
+
+    def __init__(self, engine: SearchToolEngine, lender: Retriever, wire: Wire, say: Callable[[str], None]) -> None:
+        super().__init__(lender)
+        self.service = wire.service
+        self.wire = wire
+        self.filter = engine.filter
+        self.least = engine.relevance_threshold
+        self.projector = Projector.of(self.service.projection)
+        self._say = say
+        self._told: set[str] = set()
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        """Ask the service; its order is kept."""
+        if limit < 1 or not query.strip():
+            return []
+        conditions = {**self.filter, **(where or {})}
+        request = self.service.request(query, limit * _WIDER if conditions else limit, conditions)
+        found: dict[str, tuple[Document, float]] = {}
+        for document, score in self._documents(self._hits(await self.wire.ask(request))):
+            seen = document.matches(self.filter) and document.matches(where or {})
+            if seen and (self.least is None or score >= self.least):
+                found.setdefault(document.doc_id, (document, score))
+        pairs = list(found.values())[:limit]
+        return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(pairs, 1)]
+
+    def _hits(self, answer: Any) -> list[Any]:
+        """Return the list of hits, or say where the path ends."""
+        value, way = answer, "the answer"
+        for part in self.service.hits.split(".") if self.service.hits else ():
+            inner = _inside(value, part)
+            if inner is None:
+                raise EngineError(f"{self.wire.name}: hits: {way} has no {part!r}; it is {_shape(value)}")
+            value, way = inner, f"{way}.{part}"
+        if not isinstance(value, list):
+            raise EngineError(f"{self.wire.name}: hits: {way} is no list; it is {_shape(value)}")
+        return value
+
+    def _documents(self, hits: list[Any]) -> list[tuple[Document, float]]:
+        """Return the documents of the hits with their scores; a hit without a body or an id is told and left out."""
+        pairs: list[tuple[Document, float]] = []
+        for rank, hit in enumerate(hits, start=1):
+            record: dict[str, Any] = clean(hit) if isinstance(hit, dict) else {}
+            problem = self._problem(record)
+            if problem:
+                said = f"{problem}; it is {_shape(hit)}"
+                if rank == len(hits) and not pairs:
+                    raise EngineError(f"{self.wire.name}: no hit can be read: {said}; {suggest(record)}")
+                self._tell(problem, f"{self.wire.name}: a hit is left out: {said}")
+                continue
+            score = _number(_dig(record, self.service.score), 1 / rank)
+            record.pop(self.service.score, None)
+            pairs.append((self.projector.document(record), score))
+        return pairs
+
+    def _problem(self, record: dict[str, Any]) -> str:
+        try:
+            parts = self.projector.parts(record)
+        except ValueError as error:
+            return str(error)
+        empty = [name for name in ("body", "doc_id") if not getattr(parts, name).strip()]
+        paths = self.service.projection.model_dump()
+        return f"the field {paths[empty[0]]!r} ({empty[0]}) is empty" if empty else ""
+
+    def _tell(self, problem: str, line: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            self._say(line)
+
+
+def _inside(value: Any, part: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(part)
+    if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+        return value[int(part)]
+    return None
+
+
+def _dig(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = _inside(value, part)
+    return value
+
+
+def _number(value: JsonValue, otherwise: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return otherwise
+    return float(value)
+
+
+def _shape(value: Any) -> str:
+    """Return what a value is, for a refusal: names, not contents."""
+    if isinstance(value, Mapping):
+        return f"a mapping with {', '.join(map(repr, list(value)[:12])) or 'nothing in it'}"
+    return {list: "a list", str: "text", type(None): "null"}.get(type(value), "a number or a truth value")

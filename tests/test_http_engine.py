@@ -1,0 +1,273 @@
+"""`search/http`: calls a service as it is, reads what it answers, and says what it cannot do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from aiohttp import web
+from embedding_server import free_port
+from pydantic import SkipValidation, ValidationError
+from small_server import serving
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Retriever, SearchToolEngine
+from dgt_rag.engines.http import HttpEngine
+from dgt_rag.engines.in_memory import InMemoryEngine
+from dgt_rag.errors import EngineError, ServiceError, TaskError
+from dgt_rag.records import Document, Hit
+from dgt_rag.testing import LAWS, Opener
+from dgt_rag.world import World
+
+QUICK = {"attempts": 3, "first_wait": 0.001, "max_wait": 0.002, "dead_after": 0.2}
+ITEMS = [
+    {"doc": {"id": 7, "text": "Ferries leave at noon."}, "meta": {"score": 2.5}, "lang": "en"},
+    {"doc": {"id": 8, "text": "Trams leave at one.", "name": "Trams"}, "meta": {"score": 1.5}, "lang": "de"},
+]
+PROJECTION = {"body": "doc.text", "doc_id": "doc.id", "title": "doc.name"}
+
+
+class Served(SearchToolEngine):
+    """An engine behind a real HTTP service, which applies filters, and `search/http` in front of it."""
+
+    type: Literal["test/served"] = "test/served"
+    corpus: SkipValidation[Sequence[Document]]
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Retriever]:
+        whole, seen = InMemoryEngine(corpus=self.corpus), InMemoryEngine(corpus=self.corpus, filter=self.filter)
+        async with whole.open(world) as service, seen.open(world) as held:
+
+            async def answer(request: web.Request) -> web.Response:
+                asked = await request.json()
+                hits = await service.search(asked["q"], asked["n"], asked["where"])
+                return web.json_response({"hits": [flat(hit) for hit in hits]})
+
+            async with serving(answer) as url:
+                engine = HttpEngine(
+                    url=url,
+                    body={"q": "{{ query }}", "n": "{{ limit }}", "where": "{{ where }}"},
+                    hits="hits",
+                    documents_from="held",
+                    filter=self.filter,
+                    relevance_threshold=self.relevance_threshold,
+                )
+                async with engine.open(World(engines={"held": held})) as retriever:
+                    yield retriever
+
+
+def flat(hit: Hit) -> dict[str, Any]:
+    one = hit.document
+    own = {"id": one.doc_id, "text": one.body, "title": one.title, "domain": one.domain}
+    return {**one.metadata, **own, "score": hit.score}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_it_keeps_the_laws_of_every_engine(law, tmp_path: Path) -> None:
+    await law(Opener(lambda documents, folder, **settings: Served(corpus=documents, **settings), tmp_path))
+
+
+async def searched(engine: HttpEngine, query: str = "ferry", limit: int = 5, world: World | None = None) -> list[Hit]:
+    async with engine.open(world or World()) as retriever:
+        return await retriever.search(query, limit)
+
+
+@asynccontextmanager
+async def recording(answer: Any = None) -> AsyncIterator[tuple[str, list[Any]]]:
+    """Serve one answer and keep what was asked."""
+    seen: list[Any] = []
+
+    async def serve(request: web.Request) -> web.Response:
+        asked = {"path": request.path, **request.query}
+        seen.append((request.method, asked, dict(request.headers), (await request.read()).decode()))
+        return web.json_response(answer if answer is not None else {"results": {"items": ITEMS}})
+
+    async with serving(serve) as url:
+        yield url, seen
+
+
+async def test_a_body_as_a_mapping_is_filled_and_the_answer_is_read_by_its_paths() -> None:
+    async with recording() as (url, seen):
+        body = {"query": {"match": "{{ query }}"}, "size": "{{ limit }}", "tags": ["a", "for {{ query }}"], "on": True}
+        engine = HttpEngine(
+            url=f"{url}/find", body=body, hits="results.items", projection=PROJECTION, score="meta.score"
+        )
+        hits = await searched(engine, 'the "east" pier\n{{ 7 * 7 }}', 2)
+    asked = 'the "east" pier\n{{ 7 * 7 }}'
+    assert json.loads(seen[0][3]) == {"query": {"match": asked}, "size": 2, "tags": ["a", f"for {asked}"], "on": True}
+    assert seen[0][:2] == ("POST", {"path": "/find"})
+    assert seen[0][2]["Content-Type"] == "application/json"
+    assert [(hit.document.doc_id, hit.document.body, hit.score, hit.rank) for hit in hits] == [
+        ("7", "Ferries leave at noon.", 2.5, 1),
+        ("8", "Trams leave at one.", 1.5, 2),
+    ]
+    assert hits[1].document.title == "Trams"
+    assert hits[0].document.field("lang") == "en"
+
+
+async def test_a_body_as_a_template_and_an_address_with_parameters_are_filled() -> None:
+    async with recording() as (url, seen):
+        text = '{"q": {{ query | tojson }}, "n": {{ limit }}}'
+        await searched(HttpEngine(url=url, body=text, hits="results.items", projection=PROJECTION), 'a "b"', 3)
+        get = HttpEngine(
+            url=f"{url}/s/{{{{ query | urlencode }}}}?again={{{{ query | urlencode }}}}",
+            method="GET",
+            params={"q": "{{ query }}", "n": "{{ limit }}", "x": 1},
+            hits="results.items",
+            projection=PROJECTION,
+        )
+        await searched(get, "a b&c", 3)
+    assert json.loads(seen[0][3]) == {"q": 'a "b"', "n": 3}
+    assert seen[1][:2] == ("GET", {"path": "/s/a b&c", "again": "a b&c", "q": "a b&c", "n": "3", "x": "1"})
+
+
+async def test_headers_are_sent_and_never_shown() -> None:
+    async with recording() as (url, seen):
+        engine = HttpEngine(
+            url=url, headers={"Authorization": "Bearer s3cret"}, hits="results.items", projection=PROJECTION
+        )
+        await searched(engine)
+    assert seen[0][2]["Authorization"] == "Bearer s3cret"
+    assert "s3cret" not in f"{engine!r} {engine.model_dump_json()}"
+
+
+async def test_limit_threshold_and_filter_hold_whatever_the_service_sends() -> None:
+    async with recording(
+        [{"id": n, "text": f"t{n}", "lang": "de" if n % 2 else "en", "score": 9 - n} for n in range(8)]
+    ) as (
+        url,
+        _,
+    ):
+        assert [hit.document.doc_id for hit in await searched(HttpEngine(url=url), limit=3)] == ["0", "1", "2"]
+        german = HttpEngine(url=url, filter={"lang": "de"}, relevance_threshold=4)
+        assert [hit.document.doc_id for hit in await searched(german)] == ["1", "3", "5"]
+
+
+async def test_without_scores_the_order_of_the_service_is_the_rank_and_twice_is_once() -> None:
+    async with recording([{"id": i, "text": "x"} for i in "bab"]) as (url, _):
+        hits = await searched(HttpEngine(url=url))
+    assert [(hit.document.doc_id, hit.score) for hit in hits] == [("b", 1.0), ("a", 0.5)]
+
+
+async def test_an_unreadable_hit_is_left_out_and_told_once() -> None:
+    said: list[str] = []
+    async with recording([{"id": "1", "text": ""}, 5, {"id": "2", "text": "x"}, {"id": "3", "text": None}]) as (url, _):
+        hits = await searched(HttpEngine(url=url), world=World(say=said.append))
+    assert [hit.document.doc_id for hit in hits] == ["2"]
+    assert len(said) == 1
+    assert "a hit is left out: the field 'text' (body) is empty" in said[0]
+
+
+@pytest.mark.parametrize("query", ["", " \n"])
+async def test_an_empty_query_is_not_sent(query: str) -> None:
+    async with recording() as (url, seen):
+        assert await searched(HttpEngine(url=url), query) == []
+    assert seen == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_busy_service_is_asked_again(status: int) -> None:
+    asked: list[int] = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(1)
+        if len(asked) < 3:
+            return web.Response(status=status, headers={"Retry-After": "0"})
+        return web.json_response([{"id": "1", "text": "x"}])
+
+    async with serving(answer) as url:
+        assert len(await searched(HttpEngine(url=url, retry=QUICK))) == 1
+    assert len(asked) == 3
+
+
+def of(text: str, status: int = 200) -> Callable[[web.Request], web.Response]:
+    return lambda _: web.Response(text=text, status=status)
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (of("no", 401), r"not let in \(401: no\); look at `headers`"),
+        (of("who?", 404), r"answered 404 \(who\?\); look at `url`, `method` and `body`"),
+        (of("<html><title>Welcome</title></html>"), r"the answer is no JSON but 'an HTML page \(Welcome\)'"),
+        (of('{"results": {"rows": []}}'), "hits: the answer.results has no 'items'; it is a mapping with 'rows'"),
+        (of('{"results": {"items": {}}}'), "hits: the answer.results.items is no list; it is a mapping"),
+        (of("[]"), "the answer has no 'results'; it is a list"),
+        (
+            of('{"results": {"items": [{"_id": 1, "content": "x"}]}}'),
+            r"no hit can be read: the field 'text' \(body\) is empty; .*'_id', 'content'; .*body: content, doc_id: _id",
+        ),
+        (of('{"results": {"items": [{"id": 1, "text": ["x"]}]}}'), r"the field 'text' \(body\) is not text"),
+    ],
+)
+async def test_an_answer_that_cannot_be_used_is_one_line_with_the_way_out(answer, line: str) -> None:
+    async with serving(answer) as url:
+        with pytest.raises(EngineError, match=line) as refused:
+            await searched(HttpEngine(url=url, hits="results.items", retry=QUICK))
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_service_that_is_not_there_or_slow_or_speaks_no_tls_is_named() -> None:
+    port = free_port()
+    with pytest.raises(ServiceError, match=f"search at 127.0.0.1:{port}/x: cannot connect"):
+        await searched(HttpEngine(url=f"http://user:pw@127.0.0.1:{port}/x?key=s3cret", retry=QUICK))
+
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.5)
+        return web.json_response([])
+
+    async with serving(slow) as url:
+        with pytest.raises(ServiceError, match=r"no answer in 0\.05 s"):
+            await searched(HttpEngine(url=url, timeout=0.05, retry=QUICK))
+        with pytest.raises(EngineError, match="cannot be called"):
+            await searched(HttpEngine(url=url.replace("http:", "https:"), retry=QUICK))
+
+
+async def test_what_it_cannot_do_it_says_with_the_way_out() -> None:
+    async with HttpEngine(url="http://localhost/find?key=s3cret").open(World()) as retriever:
+        for call in (retriever.count(), retriever.sample(Dice(1), 2), retriever.groups("domain"), retriever.at([0])):
+            with pytest.raises(TaskError, match="set `documents_from: ENGINE`") as refused:
+                await call
+            assert "s3cret" not in str(refused.value)
+        assert await retriever.fingerprint()
+
+
+async def test_documents_may_be_those_of_another_engine() -> None:
+    engine = HttpEngine(url="http://localhost/find", documents_from="held")
+    assert engine.needs() == ("held",)
+    async with InMemoryEngine(corpus=[{"id": "1", "text": "x"}]).open(World()) as held:
+        async with engine.open(World(engines={"held": held})) as retriever:
+            assert [one.doc_id async for one in retriever.documents()] == ["1"]
+            assert await retriever.count() == 1
+        with pytest.raises(TaskError, match="documents_from: unknown engine 'held'"):
+            await searched(engine)
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ('{"q": "{{ query }}"}', r"a question with quotes in it breaks the JSON; write \{\{ query \| tojson \}\}"),
+        ({"q": "{{ qeury }}"}, r"'qeury' is undefined; it may use query, limit, where"),
+        ({"q": "{{ query"}, "not a template"),
+    ],
+)
+async def test_a_template_that_does_not_work_is_refused_before_anything_is_sent(body: Any, line: str) -> None:
+    with pytest.raises(TaskError, match=line) as refused:
+        await searched(HttpEngine(url="http://localhost/", body=body))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"url": "localhost:9200"}, "no address; it looks like https://"),
+        ({"url": "http://x/", "method": "GET", "body": "x"}, "`body` is not sent with GET"),
+        ({"url": "http://x/", "timeout": 0}, "greater than 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValidationError, match=line):
+        HttpEngine.model_validate(settings)

@@ -1,0 +1,164 @@
+"""Reciprocal rank fusion over engines of any kind, a plugin's too."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SkipValidation, ValidationError
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
+from dgt_rag.engines.hybrid import HybridEngine, fuse
+from dgt_rag.engines.in_memory import InMemoryEngine
+from dgt_rag.errors import EngineError, TaskError
+from dgt_rag.records import Document, Hit
+from dgt_rag.testing import LAWS, Opener
+from dgt_rag.world import World
+
+
+class Fixed(Retriever):
+    """A plugin's engine: always the same ranking."""
+
+    def __init__(self, *ids: str) -> None:
+        self.hits = [hit(doc_id, rank) for rank, doc_id in enumerate(ids, start=1)]
+        self.limits: list[int] = []
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        self.limits.append(limit)
+        found = [one for one in self.hits if one.document.matches(where or {})]
+        return [one.model_copy(update={"rank": rank}) for rank, one in enumerate(found[:limit], start=1)]
+
+    async def documents(self) -> AsyncIterator[Document]:
+        for one in self.hits:
+            yield one.document
+
+
+class Fused(SearchToolEngine):
+    """A hybrid that brings its parts with it."""
+
+    type: Literal["test/fused"] = "test/fused"
+    corpus: SkipValidation[Sequence[Document]]
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Retriever]:
+        part = InMemoryEngine(corpus=self.corpus, filter=self.filter)
+        other = part.model_copy(update={"language": "german"})
+        engine = HybridEngine(engines={"one": 1, "two": 2}, relevance_threshold=self.relevance_threshold)
+        async with (
+            part.open(world) as one,
+            other.open(world) as two,
+            engine.open(World(engines={"one": one, "two": two})) as retriever,
+        ):
+            yield retriever
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_it_keeps_the_laws_of_every_engine(law, tmp_path: Path) -> None:
+    await law(Opener(lambda documents, folder, **settings: Fused(corpus=documents, **settings), tmp_path))
+
+
+def hit(doc_id: str, rank: int) -> Hit:
+    return Hit(document=Document(doc_id=doc_id, body=f"body {doc_id}"), score=1 / rank, rank=rank)
+
+
+async def searched(engine: HybridEngine, limit: int = 10, where: Where | None = None, **parts: Retriever) -> list[Hit]:
+    async with engine.open(World(engines=parts)) as retriever:
+        return await retriever.search("query", limit, where)
+
+
+async def test_what_both_rank_high_comes_first_and_the_sums_are_the_scores() -> None:
+    hits = await searched(HybridEngine(engines=["one", "two"]), one=Fixed("a", "b", "c"), two=Fixed("b", "d", "a"))
+    assert [one.document.doc_id for one in hits] == ["b", "a", "d", "c"]
+    assert hits[0].score == pytest.approx(1 / 62 + 1 / 61)
+    assert [one.rank for one in hits] == [1, 2, 3, 4]
+
+
+async def test_weights_k_depth_limit_threshold_and_where_do_what_they_say() -> None:
+    one, two = Fixed(*"abcdef"), Fixed(*"fedcba")
+    engine = HybridEngine(engines={"one": 1.0, "two": 3.0}, k=0, depth=2)
+    assert [h.document.doc_id for h in await searched(engine, one=one, two=two)][:2] == ["f", "e"]
+    assert one.limits == [10]
+    assert [h.document.doc_id for h in await searched(engine, 1, one=one, two=two)] == ["f"]
+    assert one.limits[-1] == 2
+    only = await searched(engine, where={"doc_id": ["a", "b"]}, one=one, two=two)
+    assert [h.document.doc_id for h in only] == ["b", "a"]
+    strict = HybridEngine(engines=["one", "two"], relevance_threshold=0.0325)
+    assert {h.document.doc_id for h in await searched(strict, one=Fixed("a", "b"), two=Fixed("a", "c"))} == {"a"}
+
+
+async def test_documents_are_those_of_the_first_engine_or_of_the_one_named() -> None:
+    parts = {"one": Fixed("a", "b"), "two": Fixed("c"), "three": Fixed("d", "e", "f")}
+    async with HybridEngine(engines=["one", "two"]).open(World(engines=parts)) as retriever:
+        assert [d.doc_id async for d in retriever.documents()] == ["a", "b"]
+        assert await retriever.count() == 2
+        assert [d.doc_id for d in await retriever.at([1, 0])] == ["b", "a"]
+    engine = HybridEngine(engines=["one", "two"], documents_from="three")
+    assert engine.needs() == ("one", "two", "three")
+    async with engine.open(World(engines=parts)) as retriever:
+        assert {d.doc_id for d in await retriever.sample(Dice(1), 9)} == {"d", "e", "f"}
+        assert await retriever.groups("doc_id") == {"d": 1, "e": 1, "f": 1}
+        assert await retriever.fingerprint() == await parts["three"].fingerprint()
+
+
+async def test_a_shipped_engine_and_a_plugins_can_be_fused() -> None:
+    corpus = [{"id": "a", "text": "the red bicycle"}, {"id": "b", "text": "a query about soup"}]
+    async with InMemoryEngine(corpus=corpus).open(World()) as bm25:
+        hits = await searched(HybridEngine(engines={"bm25": 1, "mine": 1}), bm25=bm25, mine=Fixed("z", "b"))
+    assert [one.document.doc_id for one in hits] == ["b", "z"]
+
+
+async def test_an_engine_that_is_not_there_is_refused_by_name() -> None:
+    with pytest.raises(TaskError, match=r"engines: unknown engine 'tow'; did you mean 'two'\?"):
+        await searched(HybridEngine(engines=["one", "tow"]), one=Fixed(), two=Fixed())
+
+
+async def test_an_engine_that_fails_fails_the_search() -> None:
+    class Failing(Fixed):
+        async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+            raise EngineError("gone")
+
+    with pytest.raises(EngineError, match="gone"):
+        await searched(HybridEngine(engines=["one", "two"]), one=Fixed("a"), two=Failing())
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"engines": ["one"]}, "fewer than two engines"),
+        ({"engines": {"one": 1.0, "two": 0.0}}, "greater than 0"),
+        ({"engines": ["one", "two"], "filter": {"a": 1}}, "`filter` belongs to the engines"),
+        ({"engines": "one"}, "valid dictionary"),
+        ({"engines": ["one", "one"]}, "fewer than two engines"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict, line: str) -> None:
+    with pytest.raises(ValidationError, match=line):
+        HybridEngine.model_validate(settings)
+
+
+rankings = st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True), min_size=2, max_size=4)
+
+
+@settings(deadline=None)
+@given(rankings)
+def test_fusion_does_not_depend_on_the_order_of_engines(ids: list[list[str]]) -> None:
+    ranked = [[hit(doc_id, rank) for rank, doc_id in enumerate(one, start=1)] for one in ids]
+    weights = [1.0 + place for place in range(len(ranked))]
+    forth, back = fuse(ranked, weights, 60), fuse(ranked[::-1], weights[::-1], 60)
+    assert [(document.doc_id, score) for document, score in forth] == [(d.doc_id, score) for d, score in back]
+    assert {document.doc_id for document, _ in forth} == set("".join("".join(one) for one in ids))
+
+
+@settings(deadline=None)
+@given(rankings)
+def test_what_stands_before_another_in_every_ranking_stands_before_it_when_fused(ids: list[list[str]]) -> None:
+    ranked = [[hit(doc_id, rank) for rank, doc_id in enumerate(one, start=1)] for one in ids]
+    order = [document.doc_id for document, _ in fuse(ranked, [1.0] * len(ranked), 60)]
+    for first in order:
+        for second in order:
+            if all(first in one and (second not in one or one.index(first) < one.index(second)) for one in ids):
+                assert first == second or order.index(first) < order.index(second)

@@ -1,0 +1,245 @@
+"""Samplers: what they promise of chance, groups, neighbours and coverage."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Retriever, Where
+from dgt_rag.engines.in_memory import InMemoryEngine
+from dgt_rag.errors import TaskError
+from dgt_rag.records import Document, Hit
+from dgt_rag.samplers.base import DocumentSampler, Shelf, Source
+from dgt_rag.samplers.coverage import CoverageSampler, Shuffle
+from dgt_rag.samplers.random import RandomSampler
+from dgt_rag.samplers.related import RelatedSampler
+from dgt_rag.world import World
+
+
+class Listed(Retriever):
+    """A retriever over a list, ranked by the number of words shared."""
+
+    def __init__(self, documents: list[Document]) -> None:
+        self.held = documents
+        self.streams = 0
+
+    async def documents(self) -> AsyncIterator[Document]:
+        self.streams += 1
+        for document in self.held:
+            yield document
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        words = set(query.lower().split())
+        scored = [(len(words & set(d.body.lower().split())), d) for d in self.held if d.matches(where or {})]
+        best = sorted((pair for pair in scored if pair[0]), key=lambda pair: (-pair[0], pair[1].doc_id))
+        return [Hit(document=d, score=score, rank=rank) for rank, (score, d) in enumerate(best[:limit], start=1)]
+
+
+def corpus(sizes: dict[str, int]) -> Shelf:
+    return Shelf(
+        Listed(
+            [
+                Document(doc_id=f"{group}-{n}", body=f"text {n} on {group}", metadata={"source": {"kind": group}})
+                for group, size in sizes.items()
+                for n in range(size)
+            ]
+        )
+    )
+
+
+async def drawn(sampler: DocumentSampler, shelf: Shelf, k: int, runs: int) -> list[list[Document]]:
+    run_dice = Dice("run")
+    return [await sampler.sample(Source(shelf, Dice("talk", i), run_dice, i), k) for i in range(runs)]
+
+
+async def test_random_draws_every_document_equally_often() -> None:
+    counts = Counter(d.doc_id for ds in await drawn(RandomSampler(engine="e"), corpus({"a": 20}), 2, 2000) for d in ds)
+    assert len(counts) == 20
+    # chi-square with 19 degrees of freedom stays below 43.8 in 99.9 % of fair draws
+    assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 43.8
+
+
+async def test_random_draws_different_documents_and_the_same_again() -> None:
+    shelf = corpus({"a": 9})
+    first = await drawn(RandomSampler(engine="e"), shelf, 4, 20)
+    assert all(len({d.doc_id for d in ds}) == 4 for ds in first)
+    assert first == await drawn(RandomSampler(engine="e"), shelf, 4, 20)
+
+
+@pytest.mark.parametrize(("strategy", "share"), [("uniform", 0.5), ("proportional", 0.9)])
+async def test_a_group_is_drawn_as_the_strategy_says(strategy: str, share: float) -> None:
+    sampler = RandomSampler.model_validate({"engine": "e", "group_by": "source.kind", "strategy": strategy})
+    got = await drawn(sampler, corpus({"big": 45, "small": 5}), 3, 600)
+    assert all(len({d.field("source.kind") for d in ds}) == 1 for ds in got)
+    assert sum(ds[0].field("source.kind") == "big" for ds in got) / 600 == pytest.approx(share, abs=0.07)
+
+
+async def test_a_group_smaller_than_k_gives_what_there_is() -> None:
+    got = await drawn(RandomSampler(engine="e", group_by="source.kind"), corpus({"a": 2}), 5, 3)
+    assert [len(ds) for ds in got] == [2, 2, 2]
+
+
+async def test_groups_can_be_included_and_excluded() -> None:
+    shelf = corpus({"a": 3, "b": 3, "c": 3})
+    only = await drawn(RandomSampler(engine="e", group_by="source.kind", include_groups=("b",)), shelf, 1, 30)
+    without = await drawn(RandomSampler(engine="e", group_by="source.kind", exclude_groups=("b",)), shelf, 1, 60)
+    assert {ds[0].field("source.kind") for ds in only} == {"b"}
+    assert {ds[0].field("source.kind") for ds in without} == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"group_by": "source.knd"}, "engine 'e': group_by: unknown field 'source.knd'; did you mean 'source.kind'?"),
+        (
+            {"group_by": "source.kind", "include_groups": ("x",)},
+            "group_by source.kind: unknown group 'x'; there are: a",
+        ),
+        ({"group_by": "source.kind", "exclude_groups": ("a",)}, "exclude_groups leaves no group"),
+    ],
+)
+@pytest.mark.parametrize("kind", [RandomSampler, RelatedSampler, CoverageSampler])
+async def test_a_field_or_group_that_is_not_there_is_refused_in_one_line(kind, settings: dict, line: str) -> None:
+    with pytest.raises(TaskError) as refused:
+        await drawn(kind(engine="e", **settings), corpus({"a": 3}), 2, 1)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_groups_without_a_field_are_refused() -> None:
+    with pytest.raises(ValidationError, match="need `group_by: FIELD`"):
+        RandomSampler(engine="e", include_groups=("a",))
+
+
+def test_a_weight_must_be_positive() -> None:
+    with pytest.raises(ValidationError, match="greater than 0"):
+        RandomSampler(engine="e", weight=0)
+
+
+async def test_groups_named_by_numbers_are_drawn_from() -> None:
+    shelf = Shelf(Listed([Document(doc_id=str(n), body="x", metadata={"year": 2020 + n % 2}) for n in range(6)]))
+    for sampler in (RandomSampler(engine="e", group_by="year"), CoverageSampler(engine="e", group_by="year")):
+        assert all(len({d.field("year") for d in ds}) == 1 and len(ds) == 3 for ds in await drawn(sampler, shelf, 3, 4))
+
+
+async def test_related_brings_the_nearest_and_no_copies() -> None:
+    bodies = ["red bike brakes squeak", "red bike brakes  squeak", "bike brakes worn", "blue soup spoon", "brakes"]
+    shelf = Shelf(Listed([Document(doc_id=str(n), body=body) for n, body in enumerate(bodies)]))
+    got = await drawn(RelatedSampler(engine="e"), shelf, 3, 40)
+    about_brakes = next(ds for ds in got if ds[0].doc_id == "0")
+    assert [d.doc_id for d in about_brakes] == ["0", "2", "4"]
+    assert [d.doc_id for d in next(ds for ds in got if ds[0].doc_id == "3")] == ["3"]
+
+
+async def test_related_is_coherent_on_a_real_corpus_where_chance_is_not() -> None:
+    corpus = Path(__file__).parents[1] / "data" / "city_services" / "documents.jsonl"
+    shares = {}
+    async with InMemoryEngine(path=corpus).open(World()) as retriever:
+        for sampler in (RelatedSampler(engine="e"), RandomSampler(engine="e")):
+            got = await drawn(sampler, Shelf(retriever), 3, 60)
+            shares[sampler.type] = sum(d.domain == ds[0].domain for ds in got for d in ds[1:]) / 120
+    assert shares["search/related"] > 0.6 > 0.3 > shares["search/random"]
+
+
+async def test_related_stays_in_its_group() -> None:
+    got = await drawn(RelatedSampler(engine="e", group_by="source.kind"), corpus({"a": 5, "b": 5}), 3, 20)
+    assert all(len(ds) == 3 and len({d.field("source.kind") for d in ds}) == 1 for ds in got)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 1000), st.integers())
+def test_a_shuffle_is_a_permutation(size: int, seed: int) -> None:
+    shuffle = Shuffle(size, Dice(seed))
+    assert sorted(shuffle[place] for place in range(size)) == list(range(size))
+
+
+def test_a_shuffle_of_millions_holds_no_table_and_no_place_twice() -> None:
+    shuffle = Shuffle(50_000_000, Dice("big"))
+    places = [shuffle[place] for place in range(2000)]
+    assert len(set(places)) == 2000
+    assert all(0 <= place < 50_000_000 for place in places)
+    assert sum(places) / 2000 == pytest.approx(25_000_000, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 16])
+def test_a_shuffle_brings_every_place_to_the_front_equally_often(size: int) -> None:
+    counts = Counter(Shuffle(size, Dice(n))[0] for n in range(1000 * size))
+    # 37.7 is the 99.9 % bound for 15 degrees of freedom, the most there are here
+    assert sum((counts[n] - 1000) ** 2 / 1000 for n in range(size)) < 37.7
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1), st.integers(1, 6), st.booleans())
+def test_coverage_is_whole_before_it_repeats(sizes: dict[str, int], k: int, grouped: bool) -> None:
+    shelf = corpus(sizes)
+    sampler = CoverageSampler(engine="e", group_by="source.kind" if grouped else None)
+    many = sum(-(-size // k) for size in (sizes.values() if grouped else [sum(sizes.values())]))
+    for turn in asyncio.run(_rounds(sampler, shelf, k, many)):
+        assert {d.doc_id for ds in turn for d in ds} == {d.doc_id for d in shelf.lender.held}
+        assert all(len({d.doc_id for d in ds}) == len(ds) for ds in turn)
+        if grouped:
+            assert all(len({d.field("source.kind") for d in ds}) == 1 for ds in turn)
+
+
+async def _rounds(sampler: CoverageSampler, shelf: Shelf, k: int, many: int) -> list[list[list[Document]]]:
+    got = await drawn(sampler, shelf, k, 2 * many)
+    return [got[:many], got[many:]]
+
+
+async def test_coverage_takes_another_order_in_another_round_and_run() -> None:
+    shelf = corpus({"a": 40})
+    sampler = CoverageSampler(engine="e")
+    first, again = (await drawn(sampler, shelf, 4, 20))[:10], (await drawn(sampler, shelf, 4, 20))[10:]
+    other = [await sampler.sample(Source(shelf, Dice(), Dice("other"), i), 4) for i in range(10)]
+    assert first != again
+    assert first != other
+
+
+async def test_group_tables_are_asked_once() -> None:
+    shelf = corpus({"a": 5, "b": 5})
+    sampler = CoverageSampler(engine="e", group_by="source.kind")
+    places = await asyncio.gather(*(shelf.places("source.kind") for _ in range(8)))
+    await asyncio.gather(*(shelf.groups("source.kind") for _ in range(8)), *(shelf.count() for _ in range(8)))
+    assert all(found == places[0] for found in places)
+    assert shelf.lender.streams == 3
+    await sampler.sample(Source(shelf, Dice(), Dice(), 0), 2)
+    assert shelf.lender.streams == 4
+
+
+async def test_a_table_that_failed_is_asked_again() -> None:
+    class Failing(Listed):
+        failed = False
+
+        async def groups(self, path: str, where: Where | None = None) -> dict[str, int]:
+            if not self.failed:
+                self.failed = True
+                raise TaskError("not now")
+            return await super().groups(path, where)
+
+    shelf = Shelf(Failing([Document(doc_id="1", body="x", domain="d")]))
+    with pytest.raises(TaskError):
+        await shelf.groups("domain")
+    assert await shelf.groups("domain") == {"d": 1}
+
+
+async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
+    gate = asyncio.Event()
+
+    class Slow(Listed):
+        async def count(self, where: Where | None = None) -> int:
+            await gate.wait()
+            return 7
+
+    shelf = Shelf(Slow([]))
+    first, second = asyncio.create_task(shelf.count()), asyncio.create_task(shelf.count())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await second == 7
