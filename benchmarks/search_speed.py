@@ -192,7 +192,9 @@ async def compare(size: int, folder: Path) -> None:
     for engine in (InMemoryEngine(path=path), FileEngine(path=path)):
         async with engine.open(World(say=print)) as retriever:
             rows.append((engine.type, await measured(retriever, asked)))
-            rows.append((f"{engine.type}, one domain", await measured(retriever, asked, {"domain": next(iter(sentences()))})))
+            rows.append(
+                (f"{engine.type}, one domain", await measured(retriever, asked, {"domain": next(iter(sentences()))}))
+            )
     for name, (median, late) in rows:
         print(f"{size:>9,}  {name:32} p50 {median:8.3f} ms  p99 {late:8.3f} ms  {median / fastest:5.2f} × the fastest")
 

@@ -40,22 +40,27 @@ class Projector:
 
     def parts(self, record: dict[str, Any]) -> Parts:
         """Return body, id, title and domain; ValueError if one is not text."""
-        values = []
-        for number, path in enumerate(self.paths):
-            value = record.get(path) if path in record or "." not in path else _dig(record, path)
-            values.append(value if type(value) is str else self._text(number, value))
-        return Parts(*values)
+        body, doc_id, title, domain = self.paths
+        return Parts(
+            value if type(value := record.get(body)) is str else self._text(0, record),
+            value if type(value := record.get(doc_id)) is str else self._text(1, record),
+            value if type(value := record.get(title)) is str else self._text(2, record),
+            value if type(value := record.get(domain)) is str else self._text(3, record),
+        )
 
-    def _text(self, number: int, value: Any) -> str:
-        if value is None:
-            return ""
+    def _text(self, number: int, record: dict[str, Any]) -> str:
+        """Return a field that is not plainly there: deeper down, a number, or nothing."""
+        path = self.paths[number]
+        value = record[path] if path in record else _dig(record, path)
+        if value is None or isinstance(value, str):
+            return value or ""
         if isinstance(value, int | float) and not isinstance(value, bool) and number:
             return str(value)
         raise ValueError(f"the field {self.paths[number]!r} ({NAMES[number]}) is not text")
 
-    def document(self, record: dict[str, Any]) -> Document:
+    def document(self, record: dict[str, Any], parts: Parts | None = None) -> Document:
         """Return the document that a row holds; the fields not named become its metadata. Takes the row over."""
-        body, doc_id, title, domain = self.parts(record)
+        body, doc_id, title, domain = parts or self.parts(record)
         for path in self.paths:
             if path in record:
                 del record[path]
@@ -70,7 +75,7 @@ class OwnNames(Projector):
     def __init__(self) -> None:
         super().__init__(NAMES)
 
-    def document(self, record: dict[str, Any]) -> Document:
+    def document(self, record: dict[str, Any], parts: Parts | None = None) -> Document:
         """Return the document that was written."""
         return Document.model_construct(**record)
 
@@ -142,6 +147,11 @@ class Inline:
     name: str
     records: Sequence[Any]
 
+    @property
+    def made(self) -> bool:
+        """Whether they are documents; `OwnNames` reads those."""
+        return isinstance(next(iter(self.records), None), Document)
+
     def where(self, place: int) -> str:
         """Return a place as a user reads it."""
         return f"{self.name}, document {place}"
@@ -149,12 +159,13 @@ class Inline:
     def rows(self) -> Iterator[Row]:
         """Stream the records, made clean; what is no mapping is named."""
         for place, record in enumerate(self.records, 1):
-            if isinstance(record, Document):
+            if isinstance(record, Document) and self.made:
                 yield Row(place, -1, clean(as_record(record)))
-            elif isinstance(record, Mapping):
+            elif isinstance(record, Mapping) and not self.made:
                 yield Row(place, -1, clean(dict(record)))
             else:
-                yield Row(place, -1, None, f"a mapping is needed, this is {type(record).__name__}")
+                wanted = "a Document like the first" if self.made else "a mapping"
+                yield Row(place, -1, None, f"{wanted} is needed, this is {type(record).__name__}")
 
 
 class Found(NamedTuple):
@@ -205,7 +216,7 @@ class Corpus:
     def documents(self) -> Iterator[Document]:
         """Stream the documents of the file."""
         for found in self.found():
-            yield self.projector.document(found.record)
+            yield self.projector.document(found.record, found.parts)
 
     def tell(self, say: Callable[[str], None]) -> None:
         """Show what was skipped."""

@@ -188,12 +188,13 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 def _csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=delimiter)
     place = 2
-    for record in reader:
-        problem = "more values than the first line has names" if None in record else ""
-        yield Row(place, -1, None if problem else {k: v for k, v in record.items() if v is not None}, problem)
-        place = reader.line_num + 1
+    with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text, delimiter=delimiter)
+        for record in reader:
+            problem = "more values than the first line has names" if None in record else ""
+            yield Row(place, -1, None if problem else {k: v for k, v in record.items() if v is not None}, problem)
+            place = reader.line_num + 1
 
 
 def _tsv(file: IO[bytes]) -> Iterator[Row]:

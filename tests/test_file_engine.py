@@ -1,0 +1,308 @@
+"""The file engine: its index is made once, follows the corpus, and never half-written."""
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from dgt_rag.dice import Dice
+from dgt_rag.engines.analysis import Language
+from dgt_rag.engines.file import FileEngine
+from dgt_rag.engines.in_memory import InMemoryEngine
+from dgt_rag.errors import EngineError
+from dgt_rag.records import Document
+from dgt_rag.testing import corpus, write_corpus
+from dgt_rag.world import World
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = [f"{a}{b}" for a in ("ta", "ro", "mi", "ke", "lu") for b in ("ban", "cor", "del", "fin", "gor", "hul")]
+
+
+def many(count):
+    for number in range(count):
+        dice = Dice("many", number)
+        body = " ".join(dice.choose(WORDS) for _ in range(30))
+        yield Document(doc_id=f"d{number}", body=body, domain=f"g{number % 7}", metadata={"lot": {"n": number % 500}})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_corpus(corpus(), tmp_path / "corpus.jsonl")
+
+
+async def ids(engine, query="office form", limit=3, **where):
+    said = []
+    async with engine.open(World(say=said.append)) as retriever:
+        return [hit.document.doc_id for hit in await retriever.search(query, limit, where)], said
+
+
+def made(path):
+    """Return the finished indexes beside a corpus, with the times of their manifests."""
+    return {folder.parent.name: folder.stat().st_mtime_ns for folder in Path(f"{path}.dgt").glob("*/manifest.json")}
+
+
+def left_over(folder):
+    return [one.name for one in folder.iterdir() if ".tmp-" in one.name or ".old-" in one.name or ".part-" in one.name]
+
+
+SCRIPT = """
+import asyncio, sys, resource
+from dgt_rag.engines.analysis import Language
+from dgt_rag.engines.file import FileEngine
+from dgt_rag.errors import DgtError
+from dgt_rag.world import World
+
+async def main():
+    async with FileEngine(path=sys.argv[1], **eval(sys.argv[2])).open(World(say=lambda line: print(line, flush=True))) as one:
+        print("open", await one.count(), flush=True)
+
+if len(sys.argv) > 3:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    asyncio.run(main())
+except DgtError as error:
+    print("refused:", error, flush=True)
+"""
+
+
+def process(path, limit=None, **settings):
+    arguments = [sys.executable, "-c", SCRIPT, str(path), repr(settings), *([str(limit)] if limit else [])]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+async def test_the_index_is_made_once_and_found_again(path):
+    first, _ = await ids(FileEngine(path=path))
+    before = made(path)
+    assert (await ids(FileEngine(path=path)))[0] == first
+    assert made(path) == before
+    assert len(before) == 1
+
+
+async def test_a_changed_corpus_is_indexed_anew_and_a_touched_one_is_not(path):
+    await ids(FileEngine(path=path))
+    before = made(path)
+    size = path.stat().st_size
+    os.utime(path, ns=(1, 1))
+    await ids(FileEngine(path=path))
+    (home,) = made(path)
+    assert (path.parent / "corpus.jsonl.dgt" / home / "offsets").stat().st_mtime_ns < next(iter(made(path).values()))
+    path.write_text(path.read_text().replace("amber", "zebra"))
+    assert path.stat().st_size == size
+    assert (await ids(FileEngine(path=path), "zebra"))[0]
+    assert (await ids(FileEngine(path=path), "amber"))[0] == []
+    assert list(made(path)) == list(before)
+    assert not left_over(path.parent / "corpus.jsonl.dgt")
+
+
+async def test_other_settings_get_an_index_of_their_own(path):
+    for settings in ({}, {"language": "none"}, {"projection": {"body": "title"}}, {"on_bad_line": "skip"}):
+        await ids(FileEngine(path=path, **settings))
+    before = made(path)
+    assert len(before) == 4
+    for settings in ({}, {"language": "none"}, {"limit": 9}, {"filter": {"domain": "waste"}}):
+        await ids(FileEngine(path=path, **settings))
+    assert made(path) == before
+
+
+async def test_a_language_changes_what_is_found(tmp_path):
+    texts = {
+        "de": "Die Häuser der Stadt werden vermietet.",
+        "zh": "停车许可证在市政厅领取。",
+        "en": "Renewing a permit",
+    }
+    made = write_corpus([Document(doc_id=k, body=v) for k, v in texts.items()], tmp_path / "c.jsonl")
+    assert (await ids(FileEngine(path=made, language="german"), "ein Haus vermieten"))[0] == ["de"]
+    assert (await ids(FileEngine(path=made, language="none"), "renew"))[0] == []
+    assert (await ids(FileEngine(path=made), "renew"))[0] == ["en"]
+    for language in ("english", "none", "german", "chinese"):
+        assert (await ids(FileEngine(path=made, language=language), "许可证"))[0] == ["zh"]
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+async def test_every_language_finds_its_own_words(language):
+    made = [{"id": "1", "text": "Straße café permit λόγος слово 単語 단어"}, {"id": "2", "text": "other"}]
+    async with InMemoryEngine(corpus=made, language=language).open(World()) as retriever:
+        for query in ("Straße", "CAFÉ", "λόγος", "слово", "単語", "단어", "permit"):
+            assert [hit.document.doc_id for hit in await retriever.search(query, 5)] == ["1"], query
+
+
+async def test_a_corpus_changed_under_an_open_index_is_noticed(path):
+    async with FileEngine(path=path).open(World()) as retriever:
+        assert await retriever.search("office", 3)
+        with path.open("a") as file:
+            file.write("\n")
+        for call in (retriever.search("office", 3), retriever.sample(Dice("x"), 2), retriever.at([0])):
+            with pytest.raises(EngineError, match="was changed while it was in use; start again"):
+                await call
+        path.unlink()
+        with pytest.raises(EngineError, match="the corpus is gone"):
+            await retriever.search("office", 3)
+
+
+async def test_both_engines_answer_alike_beyond_what_is_done_inline(tmp_path):
+    path = write_corpus(list(many(3000)), tmp_path / "c.jsonl")
+    file, memory = FileEngine(path=path), InMemoryEngine(path=path)
+    queries = [" ".join(Dice("q", n).sample(WORDS, 3)) for n in range(20)]
+    wheres = (None, {"domain": "g3"}, {"lot.n": 77}, {"lot.n": list(range(400))}, {"domain": "g1", "lot.n": [1, 8, 15]})
+    async with file.open(World()) as one, memory.open(World()) as other:
+        for where in wheres:
+            for query in queries:
+                assert await one.search(query, 5, where) == await other.search(query, 5, where), (query, where)
+            assert await one.sample(Dice(1), 9, where) == await other.sample(Dice(1), 9, where)
+            assert await one.count(where) == await other.count(where)
+        assert await one.groups("lot.n") == await other.groups("lot.n")
+        assert [d.doc_id async for d in one.documents()] == [f"d{n}" for n in range(3000)]
+    async with FileEngine(path=path, filter={"domain": "g2"}).open(World()) as some:
+        assert [d.doc_id async for d in some.documents()][:2] == ["d2", "d9"]
+        assert (await some.at([1]))[0].doc_id == "d9"
+
+
+@pytest.mark.parametrize("name", ["c.jsonl.gz", "c.json", "c.csv"])
+async def test_packed_and_other_formats_are_copied_once_and_served_alike(name, path, tmp_path):
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    other = tmp_path / name
+    if name == "c.jsonl.gz":
+        other.write_bytes(gzip.compress(path.read_bytes()))
+    elif name == "c.json":
+        other.write_text(json.dumps(records))
+    else:
+        quoted = [
+            ",".join('"' + str(record[key]).replace('"', '""') + '"' for key in ("id", "title", "text"))
+            for record in records
+        ]
+        other.write_text("id,title,text\n" + "\n".join(quoted))
+    assert (await ids(FileEngine(path=other)))[0] == (await ids(FileEngine(path=path)))[0]
+    assert (await ids(FileEngine(path=other), "pools iris", 5))[0] == (
+        await ids(FileEngine(path=path), "pools iris", 5)
+    )[0]
+
+
+async def test_skipped_lines_between_documents_are_not_served(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b'{"id":"a","text":"one"}\n\nnot json\n{"id":"b","text":""}\r\n{"id":"c","text":"three"}\nbroken')
+    engine = FileEngine(path=path, on_bad_line="skip")
+    said = []
+    async with engine.open(World(say=said.append)) as retriever:
+        assert [d.body async for d in retriever.documents()] == ["one", "three"]
+        assert [d.body for d in await retriever.at([1, 0])] == ["three", "one"]
+    assert any("not JSON (at 3, 6)" in line for line in said)
+    with pytest.raises(EngineError, match=f"{path}:3: not JSON"):
+        await ids(FileEngine(path=path))
+    assert not left_over(tmp_path / "c.jsonl.dgt")
+
+
+async def test_groups_are_kept_beside_the_index(path):
+    async with FileEngine(path=path).open(World()) as retriever:
+        groups = await retriever.groups("source.category")
+    kept = len(list((path.parent / "corpus.jsonl.dgt").glob("*/groups-*.json")))
+    assert kept == 2
+    async with FileEngine(path=path).open(World()) as retriever:
+        assert await retriever.groups("source.category") == groups
+
+
+async def test_a_filter_that_leaves_nothing_is_refused(path):
+    with pytest.raises(EngineError, match="no document of the corpus has"):
+        await ids(FileEngine(path=path, filter={"domain": "nowhere"}))
+
+
+async def test_a_folder_that_cannot_be_written_is_refused_in_one_line(path):
+    with pytest.raises(EngineError) as caught:
+        await ids(FileEngine(path=path, index_dir=Path("/proc/no-index-here")))
+    assert "set index_dir to a folder that can be written" in str(caught.value)
+    (path.parent / "file").write_text("")
+    with pytest.raises(EngineError, match="set index_dir"):
+        await ids(FileEngine(path=path, index_dir=path.parent / "file"))
+
+
+async def test_an_index_stands_where_it_is_told_to(path, tmp_path):
+    await ids(FileEngine(path=path, index_dir=tmp_path / "deep" / "indexes"))
+    assert list((tmp_path / "deep" / "indexes").glob("*/manifest.json"))
+    assert not Path(f"{path}.dgt").exists()
+
+
+def test_a_build_killed_at_any_moment_restarts_cleanly(tmp_path):
+    path = write_corpus(list(many(20_000)), tmp_path / "c.jsonl")
+    folder = tmp_path / "c.jsonl.dgt"
+    for wait in (0.0, 0.05, 0.2, 0.5):
+        running = process(path)
+        deadline = time.monotonic() + 20
+        while not list(folder.glob("*.tmp-*")) and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(wait)
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+    output, _ = process(path).communicate()
+    assert output.endswith("open 20000\n")
+    assert not left_over(folder)
+    assert len(made(path)) == 1
+
+
+def test_two_processes_open_at_once_and_one_of_them_builds(tmp_path):
+    path = write_corpus(list(many(20_000)), tmp_path / "c.jsonl")
+    running = [process(path) for _ in range(3)]
+    outputs = [one.communicate()[0] for one in running]
+    assert all(output.endswith("open 20000\n") for output in outputs), outputs
+    assert not left_over(tmp_path / "c.jsonl.dgt")
+
+
+@pytest.mark.parametrize("limit", [2_000, 60_000, 200_000])
+def test_a_full_disk_is_one_line_and_leaves_nothing(limit, tmp_path):
+    path = write_corpus(list(many(20_000)), tmp_path / "c.jsonl")
+    output, _ = process(path, limit).communicate()
+    assert "Traceback" not in output
+    assert output.startswith("refused: ")
+    assert output.count("\n") == 1
+    assert not made(path)
+    assert not left_over(tmp_path / "c.jsonl.dgt")
+    assert process(path).communicate()[0].endswith("open 20000\n")
+
+
+async def test_a_cancelled_build_leaves_nothing(tmp_path):
+    path = write_corpus(list(many(20_000)), tmp_path / "c.jsonl")
+    opening = asyncio.create_task(ids(FileEngine(path=path)))
+    while not list((tmp_path).glob("c.jsonl.dgt/*.tmp-*")):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not left_over(tmp_path / "c.jsonl.dgt")
+    assert not made(path)
+
+
+async def test_documents_may_come_from_a_program_by_the_engines_name():
+    world = World(name="mine", corpora={"mine": corpus()})
+    async with InMemoryEngine().open(world) as retriever:
+        assert await retriever.count() == 40
+    with pytest.raises(EngineError, match="there are no documents; give `corpus`, `path`, or from Python run"):
+        await ids(InMemoryEngine())
+
+
+def test_both_a_corpus_and_a_path_are_refused(path):
+    with pytest.raises(ValueError, match="both `corpus` and `path` are given"):
+        InMemoryEngine(path=path, corpus=[])
+
+
+def test_a_corpus_that_is_no_list_is_refused_and_one_that_is_is_written_back():
+    with pytest.raises(ValueError, match="a list of documents is needed"):
+        InMemoryEngine(corpus="documents.jsonl")
+    records = [{"id": 1, "text": "one", "extra": {"a": [1]}}]
+    engine = InMemoryEngine(corpus=records)
+    assert InMemoryEngine.model_validate(engine.model_dump(mode="json")) == engine
+    assert engine.model_dump(mode="json", exclude_defaults=True) == {"corpus": records}
+    assert InMemoryEngine.model_json_schema()["properties"]["corpus"]
+
+
+@pytest.mark.parametrize("module", ["file", "in_memory", "tool", "faults"])
+def test_importing_an_engine_imports_nothing_heavy(module):
+    code = f"import sys, dgt_rag.engines.{module}; print({{'tantivy', 'numpy', 'jsonschema', 'pyarrow'}} & set(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert output == "set()\n"
