@@ -1,6 +1,6 @@
 """How long the program takes to start, against `import pydantic, yaml` (the bound is 2).
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 import statistics

@@ -14,9 +14,8 @@ from dgt_rag.embedders.openai import OpenAIEmbedder
 from dgt_rag.embedders.sentence_transformers import SentenceTransformersEmbedder
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.file import FileEngine
-
-# from dgt_rag.engines.http import HttpEngine
-# from dgt_rag.engines.hybrid import HybridEngine
+from dgt_rag.engines.http import HttpEngine
+from dgt_rag.engines.hybrid import HybridEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.vector import VectorEngine
 from dgt_rag.errors import PluginError
@@ -47,8 +46,8 @@ SHIPPED: tuple[type[Plugin], ...] = (
     FileEngine,
     ElasticsearchEngine,
     VectorEngine,
-    #     HybridEngine,
-    #     HttpEngine,
+    HybridEngine,
+    HttpEngine,
     RandomSampler,
     RelatedSampler,
     CoverageSampler,

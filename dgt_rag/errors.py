@@ -5,6 +5,7 @@ A refusal is one line: what is wrong, where, and the way out. A bad conversation
 runs (`TaskError`); a service that is closed to us stops the run and leaves it resumable (`ServiceError`).
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 
@@ -106,3 +107,17 @@ class Dropped(Exception):
 def not_installed(who: str, error: ImportError, extra: str) -> TaskError:
     """Return the refusal for a package that is an extra of ours and is missing."""
     return TaskError(f"{who}: the package {error.name or extra!r} is not installed; pip install 'dgt-rag[{extra}]'")
+
+
+def told_by(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error of a group that a user must read: what stopped the work, before what that stopped."""
+    flat = list(_flat(group))
+    return next((error for error in flat if isinstance(error, DgtError)), flat[0])
+
+
+def _flat(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _flat(inner)
+    else:
+        yield error

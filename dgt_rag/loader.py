@@ -107,7 +107,9 @@ def _told(error: ValidationError, source: Source, name: str) -> Iterator[str]:
     """Return a line for each thing that is wrong: `file:line: place: what`."""
     lines = error.errors(include_url=False)
     for line in lines[:8]:
-        if any(line["loc"] == other["loc"][: len(line["loc"])] for other in lines if len(other["loc"]) > len(line["loc"])):
+        if any(
+            line["loc"] == other["loc"][: len(line["loc"])] for other in lines if len(other["loc"]) > len(line["loc"])
+        ):
             # a list whose item is wrong is told to be too short as well
             continue
         place = written(tuple(part for part in line["loc"] if not str(part).startswith("function-")), source.lines)
@@ -134,7 +136,7 @@ def _from_file(path: Path) -> Source:
     if not isinstance(values, dict):
         raise TaskError(f"{path}: a task is a mapping of keys to values; this is {_KINDS.get(type(values), 'none')}")
     top = set(values)
-    return Source(_config(_environment(values, top), path), lines)
+    return Source(_config(_environment(values, top), path, lines), lines)
 
 
 def _places(node: Any, path: Path) -> dict[Place, str]:
@@ -147,7 +149,14 @@ def _places(node: Any, path: Path) -> dict[Place, str]:
     return lines
 
 
-_KINDS = {type(None): "empty", list: "a list", str: "one text", int: "a number", float: "a number", bool: "true or false"}
+_KINDS = {
+    type(None): "empty",
+    list: "a list",
+    str: "one text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def _problem(error: Exception) -> str:
@@ -179,11 +188,11 @@ def _environment(value: Any, top: set[str]) -> Any:
     return value
 
 
-def _config(values: dict[Any, Any], path: Path) -> DictConfig:
+def _config(values: dict[Any, Any], path: Path, lines: Mapping[Place, str]) -> DictConfig:
     try:
         return OmegaConf.create(values)
     except OmegaConfBaseException as error:
-        raise TaskError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise TaskError(_unresolved(error, Source(OmegaConf.create(), dict(lines)), str(path))) from error
 
 
 def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
@@ -220,7 +229,7 @@ def _override(source: Source, override: str) -> None:
         raise TaskError(f"command line: {override!r}: {_problem(error)}") from error
     place = _place(key.strip())
     source.lines = {known: line for known, line in source.lines.items() if known[: len(place)] != place}
-    source.lines[place] = f"command line: {key.strip()}"
+    source.lines[place] = "command line"
 
 
 def _place(key: str) -> Place:
@@ -232,16 +241,24 @@ def _resolved(source: Source, name: str) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(source.values, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        place = _place(str(error.full_key or ""))
-        message = str(error).splitlines()[0]
-        missing = re.search(r"Environment variable '(\w+)' not found", message)
-        told = (
-            f"environment variable {missing[1]} is not set; set it, or write ${{oc.env:{missing[1]},default}}"
-            if missing
-            else message
-        )
-        raise TaskError(f"{source.where(place, name)}: {'.'.join(map(str, place))}: {told}") from error
+        raise TaskError(_unresolved(error, source, name)) from error
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def _unresolved(error: OmegaConfBaseException, source: Source, name: str) -> str:
+    """Return the line for a `${...}` that cannot be filled in."""
+    message = str(error).splitlines()[0]
+    variable = re.search(r"Environment variable '(\w+)' not found", message)
+    key = re.search(r"Interpolation key '(.+)' not found", message)
+    if variable:
+        message = f"environment variable {variable[1]} is not set; set it, or write ${{oc.env:{variable[1]},default}}"
+    elif key:
+        message = f"there is no key {key[1]!r} to fill in"
+    elif "interpolation detected" not in message and "mandatory" not in message:
+        message = f"{message}; a plain ${{ is written \\${{"
+    place = _place(str(error.full_key or ""))
+    told = ".".join(map(str, place))
+    return f"{source.where(place, name)}: {told + ': ' if told else ''}{message[:1].lower()}{message[1:]}"
 
 
 def task_text(task: Task) -> str:
@@ -253,4 +270,7 @@ def task_text(task: Task) -> str:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_secrets(part) for key, part in value.items() if part != _MASK}
-    return [_without_secrets(part) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_secrets(part) for part in value]
+    # what is filled in already is not to be filled in again
+    return value.replace("${", "\\${") if isinstance(value, str) else value

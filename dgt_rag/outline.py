@@ -29,7 +29,9 @@ class Outline:
 def shipped() -> Iterator[Outline]:
     """Return what stands in the catalog's `SHIPPED`, in its order."""
     tree = ast.parse((_PACKAGE / "catalog.py").read_bytes())
-    homes = {alias.name: node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    homes = {
+        alias.name: node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     classes: dict[str, dict[str, ast.ClassDef]] = {}
     for name in _names(tree):
         home = homes[name]

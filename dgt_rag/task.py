@@ -1,9 +1,9 @@
 """The closed model of a whole task file. The parsed task is the wired program."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from dgt_rag.engines.base import AnyEngine
@@ -143,22 +143,22 @@ class Task(Settings):
         lines = []
         for key, stages in self.stages.items():
             for place, stage in enumerate(stages):
-                lines += [
-                    _wrong((key, place), unknown("model", name, self.models))
-                    for name in stage.model_names()
-                    if name not in self.models
-                ]
-                lines += [
-                    _wrong((key, place), unknown("engine", name, self.tools.engines))
-                    for name in stage.engine_names()
-                    if name not in self.tools.engines
-                ]
+                named = (
+                    ("model", stage.model_names(), self.models),
+                    ("engine", stage.engine_names(), self.tools.engines),
+                )
+                for what, names, known in named:
+                    lines += [
+                        _wrong((key, place, *_where(stage, name)), unknown(what, name, known))
+                        for name in names
+                        if name not in known
+                    ]
         return lines
 
     def _engine_names(self) -> list[InitErrorDetails]:
         engines = self.tools.engines
         lines = [
-            _wrong(("tools", "engines", own), unknown("engine", name, engines))
+            _wrong(("tools", "engines", own, *_where(engine, name)), unknown("engine", name, engines))
             for own, engine in engines.items()
             for name in engine.needs()
             if name not in engines
@@ -175,6 +175,24 @@ class Task(Settings):
             for place, name in enumerate(names)
             if name in names[:place]
         ]
+
+
+def _where(part: object, name: str) -> tuple[str | int, ...]:
+    """Return the place in a part of a task at which it says a name; the part itself if it is said nowhere."""
+    if isinstance(part, BaseModel):
+        inner: Iterable[tuple[Any, object]] = part
+    elif isinstance(part, Mapping):
+        if name in part:
+            return (name,)
+        inner = part.items()
+    else:
+        inner = enumerate(part) if isinstance(part, tuple) else ()
+    for key, value in inner:
+        if value == name:
+            return (key,)
+        if below := _where(value, name):
+            return (key, *below)
+    return ()
 
 
 def _wrong(place: tuple[str | int, ...], message: str) -> InitErrorDetails:

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 from dgt_rag.commands.tasks import add_task_arguments, load_path, open_only, task_paths
 from dgt_rag.engines.base import Retriever
-from dgt_rag.errors import DgtError, Exit
+from dgt_rag.errors import DgtError, Exit, TaskError
+from dgt_rag.llm.probe import probe
 from dgt_rag.pipeline.opening import offered_tools
 from dgt_rag.prompts import Prompts
+from dgt_rag.records import ToolSpec
 from dgt_rag.samplers.base import GroupedSampler, fields_of
 from dgt_rag.stages.assistant_live import LiveRagAssistant
+from dgt_rag.stages.base import Stage
 from dgt_rag.stages.examples import read_examples
 from dgt_rag.stages.persona import SamplePersona
 from dgt_rag.stages.scenario import RagScenario
@@ -21,7 +24,9 @@ from dgt_rag.task import Task
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_task_arguments(parser, many=True)
-    parser.add_argument("--online", action="store_true", help="ask the endpoints of the models as well: a few short calls each")
+    parser.add_argument(
+        "--online", action="store_true", help="ask the endpoints of the models as well: a few short calls each"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -44,13 +49,12 @@ async def _check(task: Task, online: bool) -> None:
     async with open_only(task, list(task.tools.engines)) as retrievers:
         async for line in _retrieval(task, retrievers):
             print(f"  {line}")
-    for name, model in task.models.items():
-        print(f"  model {name}: {model.plugin_name()}")
-    if online:
-        from dgt_rag.llm.probe import probe
-
+    if not online:
+        for name, model in task.models.items():
+            print(f"  model {name}: {model.plugin_name()}")
+    else:
         async for line in probe(task.models):
-            print(f"  {line}")
+            print(f"  {line}", flush=True)
     most = f", of at most {task.attempts} begun" if task.attempts > task.num_outputs else ""
     print(f"  right: {task.num_outputs} conversations of {task.min_turns} to {task.max_turns} turns{most}")
 
@@ -73,8 +77,7 @@ def _files(task: Task) -> Iterator[str]:
 async def _retrieval(task: Task, retrievers: Mapping[str, Retriever]) -> AsyncIterator[str]:
     """Tell what the engines hold, what samplers draw from it, and what tools an assistant is offered."""
     for name, retriever in retrievers.items():
-        fields = await fields_of(retriever)
-        yield f"engine {name}: {task.tools.engines[name].plugin_name()}, {await retriever.count():,} documents, fields {', '.join(fields) or 'none beside id and body'}"
+        yield f"engine {name}: {task.tools.engines[name].plugin_name()}, {await _documents(task, name, retriever)}"
     for stage in _stages(task):
         if isinstance(stage, RagScenario):
             for sampler in stage.document_samplers:
@@ -84,7 +87,23 @@ async def _retrieval(task: Task, retrievers: Mapping[str, Retriever]) -> AsyncIt
     for stage in _stages(task):
         if isinstance(stage, LiveRagAssistant):
             for name in stage.tools or tools:
-                yield f"tool {name}({', '.join(tools[name].spec.parameters.get('properties', {}))}): {tools[name].spec.description}"
+                yield f"tool {_signature(tools[name].spec)}: {tools[name].spec.description}"
+
+
+def _signature(spec: ToolSpec) -> str:
+    properties = spec.parameters.get("properties")
+    return f"{spec.name}({', '.join(properties) if isinstance(properties, dict) else ''})"
+
+
+async def _documents(task: Task, name: str, retriever: Retriever) -> str:
+    try:
+        fields = await fields_of(retriever)
+        return f"{await retriever.count():,} documents, fields {', '.join(fields) or 'none beside id and body'}"
+    except TaskError:
+        # an engine that can only be searched is in its place where nothing is sampled from it
+        if any(name in stage.engine_names() for stage in _stages(task)):
+            raise
+        return "whose documents cannot be counted; it is searched only"
 
 
 async def _groups(sampler: GroupedSampler, retriever: Retriever) -> str:
@@ -94,5 +113,5 @@ async def _groups(sampler: GroupedSampler, retriever: Retriever) -> str:
     return f"groups by {sampler.group_by}: {len(sizes)}: {', '.join(sizes[:12])}{more}"
 
 
-def _stages(task: Task) -> Iterator[object]:
+def _stages(task: Task) -> Iterator[Stage]:
     return (stage for stages in task.stages.values() for stage in stages)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dgt_rag.builders.conversation import make_conversation
 from dgt_rag.commands.tasks import add_task_arguments, load_one, say
-from dgt_rag.errors import Exit, TaskError
+from dgt_rag.errors import Exit, TaskError, told_by
 from dgt_rag.executors.local import work_off
 from dgt_rag.pipeline.opening import opened
 from dgt_rag.records import ConversationDataPoint
@@ -52,7 +52,13 @@ class Pilot:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_task_arguments(parser)
-    parser.add_argument("--num-outputs", "--num-outputs-to-generate", type=int, metavar="N", help="how many conversations the run is to make")
+    parser.add_argument(
+        "--num-outputs",
+        "--num-outputs-to-generate",
+        type=int,
+        metavar="N",
+        help="how many conversations the run is to make",
+    )
     parser.add_argument("--pilot", type=int, default=3, metavar="N", help="conversations to make for the estimate (3)")
 
 
@@ -81,7 +87,10 @@ async def make_pilot(task: Task, count: int) -> Pilot:
             async def make(index: int) -> None:
                 talks[index] = await make_conversation(task, bench, index)
 
-            await work_off(_indices(count), make, lambda: width)
+            try:
+                await work_off(_indices(count), make, lambda: width)
+            except BaseExceptionGroup as errors:
+                raise told_by(errors) from errors
         seconds = time.monotonic() - started
         return Pilot(tuple(talks[index] for index in range(count)), *_sums(calls, count), width, seconds)
 
@@ -112,7 +121,11 @@ def told(task: Task, pilot: Pilot) -> Iterator[str]:
         yield "nothing was kept, so there is nothing to go by; mend that first, or try a larger --pilot"
         return
     begun = min(task.attempts, task.num_outputs / pilot.kept)
-    short = "" if begun * pilot.kept >= task.num_outputs - 0.5 else f", of which about {begun * pilot.kept:.0f} kept; `max_attempts` allows no more"
+    short = (
+        ""
+        if begun * pilot.kept >= task.num_outputs - 0.5
+        else f", of which about {begun * pilot.kept:.0f} kept; `max_attempts` allows no more"
+    )
     yield f"a run of {task.num_outputs}: about {begun:.0f} conversations begun{short}"
     if not any(one["calls"] for one in pilot.calls.values()):
         yield f"no calls: the embedded model is asked in this process; about {_time(pilot.seconds / count * begun)}"
@@ -123,13 +136,17 @@ def told(task: Task, pilot: Pilot) -> Iterator[str]:
         if any(each) or key != "cost":
             yield f"{name:<18}{_number(sum(each) / count):>12}{_number(sum(each) / count * begun):>14}   {_number(min(each) * begun)} … {_number(max(each) * begun)}"
     yield from _times([one["seconds"] for one in pilot.calls.values()], begun, pilot.width)
-    yield "calls of a conversation: " + ", ".join(f"{purpose} {number:.1f}" for purpose, number in pilot.purposes.items())
+    yield "calls of a conversation: " + ", ".join(
+        f"{purpose} {number:.1f}" for purpose, number in pilot.purposes.items()
+    )
 
 
 def _times(seconds: Sequence[float], begun: float, width: int) -> Iterator[str]:
     """Tell the time: calls of one conversation follow one another, conversations go on side by side."""
     at_once = min(width, max(1, round(begun)))
-    low, mean, high = (max(max(seconds), each * begun / at_once) for each in (min(seconds), sum(seconds) / len(seconds), max(seconds)))
+    low, mean, high = (
+        max(max(seconds), each * begun / at_once) for each in (min(seconds), sum(seconds) / len(seconds), max(seconds))
+    )
     yield f"time: about {_time(mean)} ({_time(low)} … {_time(high)}) with {at_once} conversations at once; less if the endpoint takes more, which the run finds out"
 
 

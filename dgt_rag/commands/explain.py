@@ -46,12 +46,17 @@ def _explained(name: str, known: Plugins) -> Iterator[str]:
     for plugin in found:
         yield from _plugin(plugin)
     if name in {"patterns", "rag/standard"}:
-        yield from ["The patterns of the set rag/standard, which a flow controller takes unless its `patterns` say otherwise.", ""]
+        yield from [
+            "The patterns of the set rag/standard, which a flow controller takes unless its `patterns` say otherwise.",
+            "",
+        ]
     for pattern in patterns:
         yield from _pattern(pattern)
     if not (found or patterns or name == "task"):
         names = [name for classes in known.classes.values() for name in classes]
-        raise TaskError(unknown("name", name, [*names, "task", "patterns", "rag/standard", *(pattern.name for pattern in PATTERNS)]))
+        raise TaskError(
+            unknown("name", name, [*names, "task", "patterns", "rag/standard", *(pattern.name for pattern in PATTERNS)])
+        )
 
 
 def _task() -> Iterator[str]:

@@ -15,7 +15,14 @@ from dgt_rag.plugins import Choice, InputFile, InputFolder, Plugin, current
 
 _PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
 _NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off"}
-_WORDS: dict[Any, str] = {bool: "true | false", int: "integer", float: "number", str: "text", SecretStr: "text", Path: "path"}
+_WORDS: dict[Any, str] = {
+    bool: "true | false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    SecretStr: "text",
+    Path: "path",
+}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥", "max_length": "length ≤"}
 
 
@@ -89,7 +96,12 @@ def _inside(annotation: Any) -> type[BaseModel] | None:
 
 
 def _bounds(field: FieldInfo) -> str:
-    found = [f"{sign} {getattr(mark, name):g}" for mark in field.metadata for name, sign in _BOUNDS.items() if getattr(mark, name, None) is not None]
+    found = [
+        f"{sign} {getattr(mark, name):g}"
+        for mark in field.metadata
+        for name, sign in _BOUNDS.items()
+        if getattr(mark, name, None) is not None
+    ]
     return f" {' and '.join(found)}" if found else ""
 
 
@@ -143,4 +155,6 @@ def _made(name: str, annotation: Any, marks: list[Any] | tuple[Any, ...] = ()) -
 def _needed(cls: type[BaseModel]) -> dict[str, Any]:
     """Return what a mapping of this model must say."""
     named = {cls.key: cls.plugin_name()} if issubclass(cls, Plugin) else {}
-    return named | {field.alias or name: _example(name, field) for name, field in cls.model_fields.items() if field.is_required()}
+    return named | {
+        field.alias or name: _example(name, field) for name, field in cls.model_fields.items() if field.is_required()
+    }

@@ -15,8 +15,18 @@ from dgt_rag.world import World
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_task_arguments(parser)
-    parser.add_argument("--engine", required=True, metavar="NAME", help="the search/elasticsearch engine of the task whose index is loaded")
-    parser.add_argument("--from", dest="source", metavar="ENGINE", help="the engine of the task that has the documents; the other one if there are two")
+    parser.add_argument(
+        "--engine",
+        required=True,
+        metavar="NAME",
+        help="the search/elasticsearch engine of the task whose index is loaded",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="ENGINE",
+        help="the engine of the task that has the documents; the other one if there are two",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -24,7 +34,9 @@ def main(args: argparse.Namespace) -> int:
     task = load_one(args).task
     engine = engine_named(task, args.engine)
     if not isinstance(engine, ElasticsearchEngine):
-        raise TaskError(f"engine {args.engine!r} is a {engine.plugin_name()}, which needs no loading; a search/elasticsearch engine is wanted")
+        raise TaskError(
+            f"engine {args.engine!r} is a {engine.plugin_name()}, which needs no loading; a search/elasticsearch engine is wanted"
+        )
     asyncio.run(_load(task, engine, args.source or _other(task, args.engine)))
     return Exit.MADE
 
@@ -32,7 +44,9 @@ def main(args: argparse.Namespace) -> int:
 def _other(task: Task, name: str) -> str:
     others = [other for other in task.tools.engines if other != name]
     if len(others) != 1:
-        raise TaskError(f"where are the documents? name an engine with --from; there are: {', '.join(others) or 'none (add e.g. a search/file engine to the task)'}")
+        raise TaskError(
+            f"where are the documents? name an engine with --from; there are: {', '.join(others) or 'none (add e.g. a search/file engine to the task)'}"
+        )
     return others[0]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from dgt_rag.errors import Exit, TaskError
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+FILES = ("task.yaml", "documents.jsonl", "seed_examples.jsonl", "personas.jsonl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Copy the files and say what to type next."""
     folder: Path = args.folder
-    files = sorted(TEMPLATES.glob("*.*"))
-    for file in files:
-        if (folder / file.name).exists():
-            raise TaskError(f"{folder / file.name}: is there already and is not overwritten; name another folder")
+    for name in FILES:
+        if (folder / name).exists():
+            raise TaskError(f"{folder / name}: is there already and is not overwritten; name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            (folder / file.name).write_bytes(file.read_bytes())
+        for name in FILES:
+            (folder / name).write_bytes((TEMPLATES / name).read_bytes())
     except OSError as error:
         raise TaskError(f"{folder}: cannot be written ({error.strerror}); name another folder") from error
-    print(f"{folder}: {', '.join(file.name for file in files)}")
+    print(f"{folder}: {', '.join(FILES)}")
     print(f"next: dgt-rag {shlex.quote(str(folder / 'task.yaml'))}")
     return Exit.MADE

@@ -12,7 +12,9 @@ _FOOT = "`dgt-rag explain NAME` tells the keys of one, with a sample."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
-    parser.add_argument("kind", nargs="?", help="stages, engines, samplers, models, embedders, formatters, …; all if not given")
+    parser.add_argument(
+        "kind", nargs="?", help="stages, engines, samplers, models, embedders, formatters, …; all if not given"
+    )
     parser.add_argument("--version", action="store_true", help="print the version and no more")
 
 
@@ -49,9 +51,14 @@ def _installed() -> list[Outline]:
     """Return the plugins of other packages; what it costs to import them is spent only if there are any."""
     if not _any_installed():
         return []
-    from dgt_rag.catalog import installed
+    from dgt_rag.catalog import installed, plugins
 
-    return [Outline(guest.kind, guest.plugin_name(), guest.aliases, f"{guest.first_line()} [{guest.__module__}]") for guest in installed()]
+    # refuses a guest that takes a name of ours
+    plugins()
+    return [
+        Outline(guest.kind, guest.plugin_name(), guest.aliases, f"{guest.first_line()} [{guest.__module__}]")
+        for guest in installed()
+    ]
 
 
 def _any_installed() -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dgt_rag.commands.display import Display, tell_result
 from dgt_rag.commands.tasks import add_task_arguments, load_tasks
-from dgt_rag.errors import DgtError, TaskError
+from dgt_rag.errors import TaskError, told_by
 from dgt_rag.guard import Guards
 from dgt_rag.pipeline.run import RunResult, Way, run_task
 from dgt_rag.task import Task
@@ -59,15 +59,8 @@ async def _run_all(tasks: list[Task], args: argparse.Namespace, display: Display
                 await asyncio.wait(runs)
                 display.stop()
         except BaseExceptionGroup as errors:
-            raise _one(errors) from errors
+            raise told_by(errors) from errors
     return [run.result() for run in runs]
-
-
-def _one(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        ours = [inner for inner in error.exceptions if isinstance(inner, DgtError | BaseExceptionGroup)]
-        error = (ours or list(error.exceptions))[0]
-    return error
 
 
 @contextmanager

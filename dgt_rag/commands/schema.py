@@ -19,7 +19,9 @@ _FILLED_IN: JsonSchemaValue = {"type": "string", "pattern": r"\$\{.+\}"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
-    parser.epilog = "Put it in a file and name that on the first line of a task: # yaml-language-server: $schema=task.schema.json"
+    parser.epilog = (
+        "Put it in a file and name that on the first line of a task: # yaml-language-server: $schema=task.schema.json"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -24,8 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_task_arguments(parser)
     parser.usage = '%(prog)s TASK.yaml "a question" [key=value …] [--engine NAME] [--limit N]'
-    parser.add_argument("--engine", action="append", metavar="NAME", help="an engine of the task; may be given again; those that the assistant is offered if not given")
-    parser.add_argument("--limit", type=int, metavar="N", help="hits to show at most; the engine's own limit if not given")
+    parser.add_argument(
+        "--engine",
+        action="append",
+        metavar="NAME",
+        help="an engine of the task; may be given again; those that the assistant is offered if not given",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="hits to show at most; the engine's own limit if not given"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -87,7 +94,9 @@ def snippet(body: str, question: str) -> str:
     """Return the stretch of a body in which most words of the question stand, on one line."""
     text = " ".join(printable(body).split())
     # word forms differ at their ends, so the beginnings are looked for
-    stems = {word.lower()[:5] for word in _WORD.findall(question) if len(word) > 3} or {word.lower() for word in _WORD.findall(question)}
+    stems = {word.lower()[:5] for word in _WORD.findall(question) if len(word) > 3} or {
+        word.lower() for word in _WORD.findall(question)
+    }
     found = [(match.start(), match[0].lower()[:5]) for match in _WORD.finditer(text) if match[0].lower()[:5] in stems]
     best = max(range(len(found)), key=lambda place: _distinct(found, place), default=None)
     start = max(0, found[best][0] - 40) if best is not None else 0
