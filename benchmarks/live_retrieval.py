@@ -42,6 +42,7 @@ class PlainBM25:
         return {name for name, score in scores.items() if score >= top - 1e-9} if top else set()
 
     def score(self, name: str, query: list[str]) -> float:
+        """Return the score of a document."""
         count, length = self.counts[name], self.lengths[name]
         norm = 1.2 * (0.25 + 0.75 * length / self.mean)
         return sum(self.idf[word] * count[word] * 2.2 / (count[word] + norm) for word in query if count[word])

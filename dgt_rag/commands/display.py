@@ -106,6 +106,7 @@ def tell_result(result: RunResult, show: int, quiet: bool) -> None:
         print(as_text(talk))
     print("\n".join(summary_lines(result.summary)))
     print(f"rows: {result.folder}/final_data.jsonl")
+    print(f"page: {result.folder}/report.html")
 
 
 def summary_lines(summary: Summary) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from dgt_rag.store.journal import Journal
 
@@ -56,6 +56,11 @@ class Ledger:
         self.kept += entry.kept
         if not entry.kept:
             self.reasons[entry.reason or "unknown"] += 1
+
+    def dropped(self) -> Iterator[int]:
+        """Return the indices of those that were dropped, in order."""
+        ended = (index for index in range(self._next) if index in self.journal.entries)
+        return (index for index in ended if not self.journal.entries[index].kept)
 
     def end(self, index: int) -> None:
         """Note that the journal has this one now."""

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from dgt_rag.builders.conversation import make_conversation
-from dgt_rag.errors import BudgetSpent, DgtError, Exit
+from dgt_rag.errors import BudgetSpent, Exit, told_by
 from dgt_rag.executors.local import work_off
 from dgt_rag.guard import Guard, Guards
 from dgt_rag.loader import task_text
@@ -22,6 +22,7 @@ from dgt_rag.pipeline.opening import opened
 from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.progress import Progress
 from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.report.page import Page
 from dgt_rag.report.summary import Summary
 from dgt_rag.stages.base import Bench
 from dgt_rag.store.calls import Calls, open_calls
@@ -137,7 +138,7 @@ class Run:
                 await work_off(ledger.owed(), lambda index: self._one(index, ledger), self._width)
                 keeper.cancel()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from errors
+            raise told_by(errors) from errors
 
     async def _one(self, index: int, ledger: Ledger) -> None:
         self.progress.in_the_air += 1
@@ -178,12 +179,19 @@ class Run:
         summary = Summary(self.task.num_outputs, corpus=await self._corpus_size(), dropped=ledger.reasons)
         indices = list(journal.kept(self.task.num_outputs)) if status == "stopped" else list(journal.kept(ledger.kept))
         self.folder.write_lines("final_data.jsonl", (journal.line(index) for index in indices))
+        page = Page(self.task.task_name)
         for index in indices:
-            summary.add(journal.read(index))
+            talk = journal.read(index)
+            summary.add(talk)
+            page.add(talk)
+        for index in ledger.dropped():
+            page.add(journal.read(index))
         tools = {name: tool.spec for name, tool in self.bench.tools.items()} if self._live else {}
         for formatter in self.task.formatters:
             rows = (row for index in indices for row in formatter.rows(journal.read(index), tools))
             self.folder.write_rows(formatter.file_name, rows)
+        spent = self.calls.totals()
+        self.progress.totals = lambda: spent  # a display may look again when the store of calls is closed
         facts: dict[str, Any] = {
             "identity": made_from,
             "status": status,
@@ -191,8 +199,9 @@ class Run:
             "seed": self.task.seed,
             "figures": summary.as_dict(),
             "usage": {
-                "totals": self.calls.totals(),
+                "totals": spent,
                 "by_purpose": self.calls.by("purpose", "model"),
+                "on_dropped": self.calls.spent_on(ledger.dropped()),
                 "answered_from_store": self.calls.hits,
             },
             "endpoints": {name: _endpoint(guard) for name, guard in self.way.guards.known.items()},
@@ -200,6 +209,7 @@ class Run:
             "seconds": round(self.progress.seconds, 3),
         }
         self.folder.write("run.json", _json(facts))
+        self.folder.write("report.html", page.html(facts, task_text(self.task)))
         return RunResult(self.folder.path, summary, facts)
 
     async def _corpus_size(self) -> int:
@@ -220,17 +230,3 @@ def _endpoint(guard: Guard) -> dict[str, JsonValue]:
 
 def _versions() -> dict[str, str]:
     return {"dgt_rag": version("dgt-rag"), "python": platform.python_version()}
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error that a user must read: what stopped the run, before what it stopped."""
-    flat = list(_flat(errors))
-    return next((error for error in flat if isinstance(error, DgtError)), flat[0])
-
-
-def _flat(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _flat(inner)
-    else:
-        yield error

@@ -73,8 +73,7 @@ def printable(text: str) -> str:
 def _wrapped(label: str, text: str) -> Iterator[str]:
     first = f"{label:>9}  "
     for paragraph in printable(text).splitlines() or [""]:
-        for line in textwrap.wrap(paragraph, _WIDTH, initial_indent=first, subsequent_indent=" " * 11) or [
+        yield from textwrap.wrap(paragraph, _WIDTH, initial_indent=first, subsequent_indent=" " * 11) or [
             first.rstrip()
-        ]:
-            yield line
+        ]
         first = " " * 11

@@ -1,8 +1,9 @@
 """The store of model calls, `calls.sqlite`: every reply that was paid for, found again by its whole request."""
 
+import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,9 +111,14 @@ class Calls:
         names = ", ".join(columns)
         return self._sums(f"SELECT {names}, {_SUMS} FROM calls GROUP BY {names} ORDER BY {names}")
 
-    def _sums(self, query: str) -> list[dict[str, Any]]:
+    def spent_on(self, talks: Iterable[int]) -> dict[str, Any]:
+        """Return the sums over the calls made for these conversations, by their indices."""
+        chosen = "SELECT " + _SUMS + " FROM calls WHERE talk IN (SELECT value FROM json_each(?))"
+        return self._sums(chosen, json.dumps(list(talks)))[0]
+
+    def _sums(self, query: str, *values: str) -> list[dict[str, Any]]:
         self.flush()
-        cursor = self.connection.execute(query)
+        cursor = self.connection.execute(query, values)
         names = [column[0] for column in cursor.description]
         keep_none = {"cost"}
         return [
