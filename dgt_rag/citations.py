@@ -14,7 +14,7 @@ _FOLD = str.maketrans(
 )
 _ELLIPSIS = re.compile(r"\s*(?:\[?\.\.\.\]?|\[?\u2026\]?)\s*")
 _EDGES = " \t\r\n\"'*_`|>#.,;:\u201c\u201d\u2018\u2019"
-_LEAST = 10
+_LEAST = 6
 """Letters and digits that a quote needs at least to show anything (half as many where words are not spaced)."""
 
 
@@ -47,7 +47,9 @@ def is_telling(quote: str) -> bool:
 def cite(document: Document, quote: str) -> tuple[Citation, ...]:
     """Return the citations for a quote from one document; one for each part if it leaves something out; none if it is not there."""
     found = []
-    for part in _ELLIPSIS.split(quote) if _ELLIPSIS.search(quote.strip(_EDGES)) else [quote]:
+    # dots that stand in the document itself leave nothing out
+    whole = quote in document.body or not _ELLIPSIS.search(quote.strip(_EDGES))
+    for part in [quote] if whole else _ELLIPSIS.split(quote):
         span = locate(part, document.body) if is_telling(part) else None
         if span is None:
             return ()

@@ -15,8 +15,8 @@ from dgt_rag.llm.extraction import wording
 from dgt_rag.llm.extraction.answering import WEAK, Answer, Answerer, objections
 from dgt_rag.llm.extraction.asking import message
 from dgt_rag.llm.extraction.facts import Facts
-from dgt_rag.llm.extraction.manner import Manner, Wish
-from dgt_rag.llm.extraction.matching import Pages, quotable, words_of
+from dgt_rag.llm.extraction.manner import Manner, Wish, kind_of
+from dgt_rag.llm.extraction.matching import Pages, matter, words_of
 from dgt_rag.llm.extraction.planning import hint
 from dgt_rag.llm.extraction.reading import Readings
 from dgt_rag.llm.extraction.scenes import scene
@@ -87,11 +87,15 @@ def _scenario(ask: Ask, pages: Pages) -> dict[str, Any]:
 
 
 def _flow(ask: Ask, pages: Pages) -> dict[str, Any]:
-    """Take the first kind of turn that fits, with a hint."""
+    """Take the first kind of turn that fits, with a hint; where none does, ask for what is left in a simple one."""
     facts = Facts(pages, ask.talk, ask.dice)
-    for number, pattern in enumerate(ask.values["candidates"], start=1):
-        if wanted := hint(facts, pattern.name):
+    kinds = [kind_of(pattern.name) for pattern in ask.values["candidates"]]
+    for number, kind in enumerate(kinds, start=1):
+        if wanted := hint(facts, kind):
             return {"choice": number, "hint": wanted}
+    simple = (n for n, kind in enumerate(kinds, start=1) if kind in {"factoid", "explanation", "follow_up"})
+    if wanted := hint(facts, "factoid"):
+        return {"choice": next(simple, 1), "hint": wanted}
     raise ModelError("nothing_to_ask", "none of the kinds of turns fits what is left in the documents")
 
 
@@ -126,7 +130,9 @@ def _answer(ask: Ask, pages: Pages) -> dict[str, Any]:
 
 def _citations(answer: Answer, pages: Pages, documents: Sequence[Document]) -> list[dict[str, Any]]:
     cited = []
-    for sentence in filter(quotable, answer.rests_on[:12]):
+    for sentence in answer.rests_on[:12]:
+        if not sentence.quotable:
+            continue
         number = pages.numbers[sentence.doc_id]
         cited.append({"document": number, "quote": documents[number - 1].body[sentence.start : sentence.end]})
     return cited
@@ -140,7 +146,7 @@ def _move(ask: Ask, pages: Pages) -> dict[str, Any]:
     """Answer, or search once more with other words where the first search brought too little."""
     values = ask.values
     if not values["last_round"]:
-        again = _again(ask.talk, _answerer(ask, pages).best())
+        again = _again(ask.talk, pages, _answerer(ask, pages).best())
         if again:
             return {
                 "action": "search",
@@ -153,41 +159,38 @@ def _move(ask: Ask, pages: Pages) -> dict[str, Any]:
     return {**extra, **_answer(ask, pages)}
 
 
-def _again(talk: ConversationDataPoint, best: float) -> list[str]:
+def _again(talk: ConversationDataPoint, pages: Pages, best: float) -> list[str]:
     """Return the searches to make after those of this turn; none if an answer can be tried."""
-    steps = list(talk.steps)
-    begin = max((n for n, step in enumerate(steps) if isinstance(step, UserStep)), default=0)
-    made = [
-        str(query)
-        for step in steps[begin:]
-        if isinstance(step, ToolCallStep)
-        for query in step.content.arguments.values()
-    ]
-    results = [step.content for step in steps[begin:] if isinstance(step, ToolResultStep)]
+    begin = max((n for n, step in enumerate(talk.steps) if isinstance(step, UserStep)), default=0)
+    turn = talk.steps[begin:]
+    made = [str(query) for step in turn if isinstance(step, ToolCallStep) for query in step.content.arguments.values()]
+    results = [step.content for step in turn if isinstance(step, ToolResultStep)]
     if results and all(result.error for result in results):
         return made[-1:]
     if best >= WEAK or len(results) > 1:
         return []
-    said = _said(talk)
-    words = _telling(said[-1])
-    wider = " ".join(
-        dict.fromkeys([*(_telling(said[-2])[:4] if len(said) > 1 else []), *sorted(words, key=len, reverse=True)[:4]])
-    )
+    # the broader matter: what of the message, else of the one before it, stands in any document at all
+    known = [word for said in reversed(_said(talk)[-2:]) for word in _telling(said) if any(map(pages.has, stems(word)))]
+    wider = " ".join(known[:6])
     return [wider] if wider and wider not in made else []
 
 
 def _queries(talk: ConversationDataPoint) -> list[str]:
     """Return what to search for: the telling words of the last message, with those before it where they are few."""
     said = _said(talk) or [""]
-    parts = [part for part in said[-1].split("?") if len(words_of(part)) >= 3]
-    found = [" ".join(_telling(part)) for part in parts] if len(parts) == 2 else [" ".join(_telling(said[-1]))]
-    if len(words_of(said[-1])) < 4 and len(said) > 1:
-        found = [" ".join(dict.fromkeys([*_telling(said[-1]), *_telling(said[-2])[:8]]))]
+    words = _telling(said[-1])
+    parts = [part for part in said[-1].split("?") if len(matter(part)) >= 3]
+    found = [" ".join(_telling(part)) for part in parts] if len(parts) == 2 else [" ".join(words)]
+    if len(words) < 3 and len(said) > 1:
+        found = [" ".join(dict.fromkeys([*words, *_telling(said[-2])[:8]]))]
     return [query for query in dict.fromkeys(found) if query] or [said[-1].strip()[:200] or "information"]
 
 
 def _telling(message: str) -> list[str]:
-    return list(dict.fromkeys(token for token in tokens(message[:2000]) if stems(token)))[:14]
+    """Return the words of a message that are searched for, as they stand in it."""
+    wanted = set(words_of(message[:2000]))
+    found = dict.fromkeys(token for token in tokens(message[:2000]) if wanted & set(stems(token)))
+    return list(found)[:14]
 
 
 def _for_tools(queries: list[str], offered: Sequence[ToolSpec]) -> list[Any]:

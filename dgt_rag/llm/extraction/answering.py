@@ -17,7 +17,7 @@ WEAK = 0.38
 """The share below which a sentence is no answer at all."""
 _STEPS = re.compile(r"\bsteps?\b|how do i go about|how do i handle|what do i have to do for|step by step", re.I)
 _TWO = re.compile(
-    r"(?:difference between|between|compare) (?P<a>.+?) (?:and|with|to) (?P<b>[^?.]+)|does (?P<c>.+?) compare with (?P<d>[^?.]+)|do (?P<e>.+?) and (?P<f>[^?.]+?) differ|same for (?P<g>.+?) and (?P<h>[^?.,]+)",
+    r"(?:difference between|decide between|compare) (?P<a>.+?) (?:and|with|to) (?P<b>[^?.]+)|does (?P<c>.+?) compare with (?P<d>[^?.]+)|do (?P<e>.+?) and (?P<f>[^?.]+?) differ|same for (?P<g>.+?) and (?P<h>[^?.,]+)",
     re.I,
 )
 _TERM = re.compile(r"\u201c([^\u201d]{3,80})\u201d")
@@ -28,7 +28,8 @@ _POINTS_BACK = re.compile(
     r"(?:It|They|This|These|That|Those|He|She|Such|Both|Here|There|Then|Otherwise|However|After that|In that case|If so|If not|If it|If they|The same)\b"
 )
 _YES_NO = re.compile(
-    r"(?:^|[.!:] |, )(?:is|are|was|were|can|may|must|do|does|will|should|has|have|could)\b[^?.]*\??$", re.I
+    r"(?:^|[.!:] |, )(?!can you|could you)(?:is|are|was|were|can|may|must|do|does|will|should|has|have|could)\b[^?.]*\??$",
+    re.I,
 )
 _PART = re.compile(r"(?:[^?.!]|[.](?=\S))+(?:\?(?: That is about [^.?]+\.)?|$)")
 _NOT = re.compile(r"\b(?:not|no|never|cannot|none|nobody|neither|nor)\b|n['\u2019]t\b", re.I)
@@ -105,6 +106,8 @@ class Answerer:
 
     def _lead(self, best: Match) -> str:
         sentence = best.sentence
+        if not self.pages.reading(sentence).english:
+            return ""
         plain = sentence.kind == "prose" and best.share > 0.8 and not _BUT.search(sentence.text)
         if plain and _YES_NO.search(self.message) and not _NOT.search(self.message):
             return "No. " if _NOT.search(sentence.text) else "Yes. "
@@ -136,27 +139,23 @@ class Answerer:
         near = [
             sentence
             for sentence in self.pages.reading(found).block(found)
-            if 0 <= sentence.place - found.place <= 1 and sentence.kind == found.kind and len(sentence.words) >= 4
+            if 0 <= sentence.place - found.place <= 1 and sentence.kind == found.kind and len(sentence.words) >= 3
         ]
         near = near if found in near else [found]
         return Answer(self.dice.choose(wording.CLARIFIED) + " ".join(_spoken(sentence) for sentence in near), near)
 
     def _compared(self, two: re.Match[str], refused: set[tuple[str, int]]) -> Answer | None:
-        sides = [side for side in two.groups() if side]
         found: list[Sentence] = []
-        for side in sides:
-            known = refused | {(s.doc_id, s.place) for s in found}
-            matches = self.pages.rank(words_of(side), known)
+        for side in filter(None, two.groups()):
+            matches = self.pages.rank(words_of(side), refused | {(s.doc_id, s.place) for s in found})
             if not matches or matches[0].share < 0.4:
                 return None
-            others = [
-                match
-                for match in matches
-                if all(match.sentence.doc_id != s.doc_id for s in found) and match.share > 0.6 * matches[0].share
-            ]
-            found.append((others or matches)[0].sentence)
-        said = [self._told(sentence) for sentence in found]
-        return self._pair(wording.COMPARE_LEADS, said, "answerable")
+            name = side.strip(" \u201c\u201d").lower()
+            close = [match for match in matches if match.share > 0.6 * matches[0].share]
+            named = [match for match in close if name in match.sentence.text.lower()]
+            elsewhere = [match for match in close if all(match.sentence.doc_id != s.doc_id for s in found)]
+            found.append((named or elsewhere or matches)[0].sentence)
+        return self._pair(wording.COMPARE_LEADS, [self._told(sentence) for sentence in found], "answerable")
 
     def _both(self, parts: list[str], refused: set[tuple[str, int]]) -> Answer:
         said: list[tuple[str, tuple[Sentence, ...]]] = []
@@ -235,13 +234,12 @@ class Answerer:
 
 
 def _spoken(sentence: Sentence) -> str:
-    """Return a sentence as it stands in an answer: a fragment with the words that it hangs on."""
+    """Return a sentence as it stands in an answer: a fragment or a row with the words that it hangs on."""
     text = _ended(sentence.text)
-    opening = sentence.intro if sentence.kind == "item" and sentence.intro else sentence.heading
-    hangs = sentence.kind in {"item", "row"} or text[:1].islower() or len(sentence.words) < 4
-    if (hangs and opening and sentence.kind != "row") or (sentence.kind == "row" and (opening := sentence.heading)):
-        return f"{opening.rstrip(' :.')}: {text}"
-    return text
+    listed = sentence.kind in {"item", "step"} and sentence.intro
+    fragment = text[:1].islower() or len(text.split()) < 4 or sentence.kind == "row"
+    opening = sentence.intro if listed else sentence.heading if fragment else ""
+    return f"{opening.rstrip(' :.')}: {text}" if opening else text
 
 
 def _ended(text: str) -> str:

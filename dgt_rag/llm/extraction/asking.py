@@ -8,6 +8,7 @@ from dgt_rag.errors import ModelError
 from dgt_rag.llm.extraction import wording
 from dgt_rag.llm.extraction.facts import Facts
 from dgt_rag.llm.extraction.manner import Manner, Wish, low
+from dgt_rag.llm.extraction.matching import asked_and_about
 from dgt_rag.llm.extraction.questions import named_subject
 from dgt_rag.llm.extraction.sentence import Sentence
 from dgt_rag.llm.extraction.words import content
@@ -19,10 +20,14 @@ _AS_HINTED = frozenset({"unanswerable", "underspecified", "ambiguous", "comparat
 
 
 def message(facts: Facts, wish: Wish, manner: Manner) -> str:
-    """Return the person's message after the hint, in a form not used before."""
-    said = {_folded(step.content) for step in facts.talk.steps if isinstance(step, UserStep)}
+    """Return the person's message after the hint; it asks nothing that was asked before."""
+    said = [step.content for step in facts.talk.steps if isinstance(step, UserStep)]
+    before = [set(asked_and_about(text)[0]) for text in said]
     for words in _forms(facts, wish, manner):
-        if _folded(words) not in said:
+        asked = set(asked_and_about(words)[0])
+        # a term of the last answer was often in the question too, and a vague question is part of many
+        again = words in said if wish.kind in _AS_HINTED else any(asked <= known for known in before)
+        if asked and not again:
             return words
     raise ModelError("nothing_to_ask", "everything that the documents hold has been asked")
 
@@ -43,7 +48,10 @@ def _forms(facts: Facts, wish: Wish, manner: Manner) -> Iterator[str]:
         reading = facts.pages.reading(fact)
         kind = wish.kind if fact is meant else "factoid"
         for question in _about(facts, fact, kind, asked if fact is meant else ()):
-            yield from manner.dressed(question, kind, facts.topic(reading), facts.moved(reading))
+            if reading.english:
+                yield from manner.dressed(question, kind, reading.topic, facts.moved(reading))
+            else:
+                yield question
 
 
 def _both(facts: Facts, first: str, second: str) -> str:
@@ -61,11 +69,8 @@ def _about(facts: Facts, fact: Sentence, kind: str, asked: Sequence[str]) -> lis
     forms = [question.text for question in facts.suited(fact, kind)][:2]
     forms = forms or [about.format(subject=subject) for about in facts.dice.shuffled(wording.ABOUT)[:2]]
     if kind == "follow_up":
-        named = 0 < len(named_subject(fact, facts.body(fact)).split()) <= 6
+        said = named_subject(fact, facts.body(fact))
+        named = len(content(said)) >= 2 and len(said.split()) <= 6
         frames = [frame for frame in wording.GOING_ON if named or "{low}" in frame]
         return [frame.format(low=low(forms[0]), subject=subject) for frame in facts.dice.shuffled(frames)]
     return [*asked, *forms] if kind == "instructional" else forms
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.lower().split())

@@ -1,19 +1,16 @@
 """What a conversation could still ask about: the facts of its documents, and which of them came up already."""
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 
 from dgt_rag.dice import Dice
-from dgt_rag.llm.extraction.grammar import in_sentence, with_article
-from dgt_rag.llm.extraction.matching import Pages, quotable, words_of
-from dgt_rag.llm.extraction.questions import Question, named_subject, subject_of
+from dgt_rag.llm.extraction.grammar import with_article
+from dgt_rag.llm.extraction.matching import Pages, words_of
+from dgt_rag.llm.extraction.questions import Question
 from dgt_rag.llm.extraction.reading import Reading
 from dgt_rag.llm.extraction.sentence import Sentence
 from dgt_rag.records import AssistantStep, Citation, ConversationDataPoint, UserStep
 
-_NO_NAME = re.compile(r"(?:which|what|how|who|when|where|why|can|do|is|are|my|i|if)\b", re.I)
-"""How titles begin that are questions or sentences and cannot stand after "about"."""
 _PREFERRED = {
     "factoid": ("number", "row"),
     "explanation": ("reason", "condition", "what"),
@@ -43,7 +40,7 @@ class Facts:
         yield from (fact for fact in later if len(fact.words) >= 2)
 
     def _is_fresh(self, fact: Sentence) -> bool:
-        return (fact.doc_id, fact.place) not in self.asked and quotable(fact)
+        return (fact.doc_id, fact.place) not in self.asked and fact.quotable
 
     @cached_property
     def asked(self) -> frozenset[tuple[str, int]]:
@@ -99,19 +96,8 @@ class Facts:
 
     def subject(self, fact: Sentence) -> str:
         """Return what a fact is about."""
-        return with_article(subject_of(fact, self.body(fact)))
+        return with_article(self.pages.reading(fact).subject(fact))
 
     def topic_of(self, fact: Sentence) -> str:
         """Return what the document of a fact is about."""
-        return self.topic(self.pages.reading(fact))
-
-    def topic(self, reading: Reading) -> str:
-        """Return what a document is about, as it would stand after "about"."""
-        name = re.sub(r"\s*\([^)]*\)", "", reading.title.partition(": ")[0]).strip(" .:")
-        if name and len(name) <= 80 and name[-1] not in "?\uff1f" and not _NO_NAME.match(name):
-            return in_sentence(name, reading.body)
-        named = [name for sentence in reading.sentences if (name := named_subject(sentence, reading.body))]
-        if named:
-            return max(named, key=lambda name: (named.count(name), len(name.split()) in {2, 3, 4}))
-        first = next((sentence for sentence in reading.sentences if len(sentence.words) >= 2), None)
-        return with_article(subject_of(first, reading.body)) if first else "this"
+        return self.pages.reading(fact).topic

@@ -64,6 +64,12 @@ _BEFORE_ME = frozenset(
 )
 
 
+_WITH_ARTICLE = frozenset(
+    "policy schedule act office programme program scheme code charter handbook panel board council committee division "
+    "department inspectorate archive library line desk team".split()
+)
+
+
 @dataclass(frozen=True)
 class Clause:
     """A statement taken apart."""
@@ -181,28 +187,5 @@ def in_sentence(title: str, body: str) -> str:
 
 def with_article(name: str) -> str:
     """Return a name as it stands inside a sentence: that of an office or a rule book has an article."""
-    kinds = {
-        "policy",
-        "schedule",
-        "act",
-        "office",
-        "programme",
-        "program",
-        "scheme",
-        "code",
-        "charter",
-        "handbook",
-        "panel",
-        "board",
-        "council",
-        "committee",
-        "division",
-        "department",
-        "inspectorate",
-        "archive",
-        "library",
-        "line",
-        "desk",
-        "team",
-    }
-    return f"the {name}" if name[:1].isupper() and name.split(" ")[-1].lower() in kinds else in_first_person(name)
+    named = name[:1].isupper() and name.split(" ")[-1].lower() in _WITH_ARTICLE
+    return f"the {name}" if named else in_first_person(name)

@@ -12,12 +12,6 @@ from dgt_rag.llm.extraction.words import content, stems, tokens
 
 _CONTEXT = 0.45
 """What a word counts that stands in the title or heading and not in the sentence."""
-_UNSUITABLE = re.compile(
-    r"\[document|\bdocuments? \d|\b(?:according to|based on|provided|given) (?:the |these |your )?documents?\b|\bthe documents? (?:says?|states?|mentions?)\b"
-    r"|<\|[a-z_]+\|>|</?(?:think|s|answer|tool_call)>|\"answerability\"|^\s*\{\s*\"",
-    re.IGNORECASE,
-)
-"""What no message may hold: words about documents by number, marks of a reply's format."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class Pages:
                     sentence = reading.sentences[place]
                     found.append(Match(sentence, _leaned(score + extra.get(place, 0.0), sentence), score / total))
         found.sort(key=lambda match: (-match.score, self.numbers[match.sentence.doc_id], match.sentence.place))
-        return [match for match in found[:60] if quotable(match.sentence)]
+        return [match for match in found[:60] if match.sentence.quotable]
 
     def missing(self, message: str, held: Collection[str]) -> str:
         """Return the stretch of a message whose words are not among those held, as it was written; "" if it is long."""
@@ -101,18 +95,6 @@ def _leaned(score: float, sentence: Sentence) -> float:
     return score * (1.0 - min(len(sentence.words), 60) / 400)
 
 
-def quotable(sentence: Sentence) -> bool:
-    """Say whether an answer can rest on a sentence: long enough to show something, and fit for a message."""
-    letters = sum(letter.isalnum() for letter in sentence.text)
-    enough = letters >= (10 if sentence.text.isascii() else 6)
-    return (
-        enough
-        and sentence.text[-1] not in "?\uff1f"
-        and not (sentence.text.endswith(":") and sentence.kind == "prose")
-        and not _UNSUITABLE.search(sentence.text)
-    )
-
-
 _FRAMES = frozenset(content(" ".join(phrase for phrases in wording.QUESTION_FRAMES for phrase in phrases)))
 _SENTENCE = re.compile(r"[^.!?:]*(?:[.:]\S[^.!?:]*)*[.!?:]*")
 
@@ -123,12 +105,17 @@ def words_of(message: str) -> list[str]:
     return [*asked, *about]
 
 
+def matter(text: str) -> list[str]:
+    """Return the words of a text that no phrase of ours has, in order."""
+    return [word for word in dict.fromkeys(content(text)) if word not in _FRAMES]
+
+
 def asked_and_about(message: str) -> tuple[list[str], list[str]]:
     """Return the words of a message's questions, and those of its other sentences, which only say what it is about."""
     parts = [part[0] for part in _SENTENCE.finditer(message) if part[0].strip()]
     asked = _telling(part for part in parts if part.endswith("?"))
-    about = [word for word in _telling(part for part in parts if not part.endswith("?")) if word not in asked]
-    return (asked, about) if asked else (about, [])
+    about = _telling(part for part in parts if not part.endswith("?"))
+    return (asked, [word for word in about if word not in asked and word not in _FRAMES]) if asked else (about, [])
 
 
 def _telling(parts: Iterable[str]) -> list[str]:

@@ -7,22 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dgt_rag.llm.extraction import wording
 from dgt_rag.llm.extraction.facts import Facts
 from dgt_rag.llm.extraction.grammar import decapitalised
-from dgt_rag.llm.extraction.manner import kind_of
-from dgt_rag.llm.extraction.matching import quotable
 from dgt_rag.llm.extraction.questions import named_subject
 from dgt_rag.llm.extraction.sentence import Sentence
 from dgt_rag.llm.extraction.words import content
 from dgt_rag.records import UserStep
-
 
 _AMOUNT = re.compile(
     r"[$\u20ac\u00a3\u00a5]\s?\d|\d ?%|\d ?(?:euros?|per ?cent|hours?|days?|weeks?|months?|years?|working|kg|Nm|bar|km)\b"
 )
 
 
-def hint(facts: Facts, pattern: str) -> str:
+def hint(facts: Facts, kind: str) -> str:
     """Return what to ask in such a turn, as a sentence for the person; "" if the kind of turn does not fit."""
-    return _PLANS[kind_of(pattern)](facts)
+    return _PLANS[kind](facts)
 
 
 def _factoid(facts: Facts) -> str:
@@ -30,7 +27,8 @@ def _factoid(facts: Facts) -> str:
         for question in facts.suited(fact, "factoid"):
             return f"Ask, in their own words: {question.text}"
     left = next(facts.fresh(), None)
-    return f"Ask, in their own words: What about {facts.subject(left)}?" if left else ""
+    # where everything has been asked, people ask for more than there is
+    return f"Ask, in their own words: What about {facts.subject(left)}?" if left else _unanswerable(facts)
 
 
 def _explanation(facts: Facts) -> str:
@@ -56,7 +54,7 @@ def _instructional(facts: Facts) -> str:
         block = next((block for block in reading.procedures if fact in block), [])
         if block and not any((step.doc_id, step.place) in facts.asked for step in block):
             heading = decapitalised(fact.heading, reading.body)
-            matter = heading if heading.split(" ")[0].endswith("ing") else facts.topic(reading)
+            matter = heading if re.match(r"\w+ing \w", heading) else reading.topic
             return f"They want to know how to do it: {facts.dice.choose(wording.STEPS).format(matter=matter)}"
     return ""
 
@@ -100,7 +98,7 @@ def _unanswerable(facts: Facts) -> str:
     reading = facts.dice.choose(facts.pages.readings)
     for words, question in facts.dice.shuffled(wording.ABSENT):
         if not any(facts.pages.has(word) for word in content(words)):
-            return f"Ask for something nearby: {question.format(topic=facts.topic(reading))}"
+            return f"Ask for something nearby: {question.format(topic=reading.topic)}"
     return ""
 
 
@@ -110,7 +108,7 @@ def _underspecified(facts: Facts) -> str:
     for word, question in facts.dice.shuffled(list(wording.VAGUE.items())):
         stem = content(word)[0]
         held = [reading.sentences[n] for reading in facts.pages.readings for n in reading.postings.get(stem, ())]
-        cases = {(fact.doc_id, fact.block) for fact in held if quotable(fact) and _AMOUNT.search(fact.text)}
+        cases = {(fact.doc_id, fact.block) for fact in held if fact.quotable and _AMOUNT.search(fact.text)}
         if len(cases) >= 2 and question.lower().rstrip("?") not in said:
             return f"Leave out which case it is: {question}"
     return ""

@@ -87,7 +87,7 @@ def questions(sentence: Sentence, body: str) -> list[Question]:
         dict.fromkeys(
             Question(q.kind, _tidy(q.text))
             for q in found
-            if 4 <= len(q.text.split()) <= _MOST and "?" not in q.text[:-1]
+            if 4 <= len(q.text.split()) <= _MOST and not re.search(r"\?.|\. ", q.text)
         )
     )
 
@@ -95,7 +95,9 @@ def questions(sentence: Sentence, body: str) -> list[Question]:
 def named_subject(sentence: Sentence, body: str) -> str:
     """Return the grammatical subject of a sentence; "" where that is not sure or says nothing."""
     clause = clause_of(_plain(sentence), body) if sentence.kind == "prose" else None
-    return in_first_person(clause.subject) if clause and content(clause.subject) else ""
+    said = clause.subject if clause else ""
+    whole = content(said) and ". " not in said and said.split()[0].lower() not in {"and", "or", "no", "no."}
+    return in_first_person(said) if whole else ""
 
 
 def subject_of(sentence: Sentence, body: str) -> str:
@@ -119,6 +121,15 @@ def subject_of(sentence: Sentence, body: str) -> str:
     said = runs(re.findall(r"[\w'\u2019-]+", _plain(sentence)))
     best = max(said, key=lambda run: (min(len(run), 4), len(" ".join(run))), default=[])
     return decapitalised(" ".join(best[:4])[:80], body)
+
+
+def opening_of(sentence: Sentence) -> str:
+    """Return the first words of a sentence of a language that there are no rules for here."""
+    head = re.split(
+        r"[,;:.!?\u3001\u3002\uff0c\u060c]|(?<=[\u3040-\u30ff\u3400-\u9fff]{2})[\u306f\u304c\u3092\u7684\u662f]",
+        sentence.text,
+    )[0]
+    return " ".join(head.split()[:5])[:40].strip()
 
 
 def _plain(sentence: Sentence) -> str:
@@ -200,7 +211,13 @@ def _what_if(text: str, body: str) -> list[Question]:
         lead[3:] if lead.startswith("If ") else match["condition"].partition(",")[0] if match and not lead else ""
     )
     words = condition.lower().split()
-    if len(words) < 3 or words[0] in UNCLEAR or words[-1] in AUXILIARIES or {"it", "they", "them", "this"} & set(words):
+    if (
+        len(words) < 3
+        or words[0].endswith("ed")
+        or words[0] in UNCLEAR
+        or words[-1] in AUXILIARIES
+        or {"it", "they", "them", "this"} & set(words)
+    ):
         return []
     condition = in_first_person(decapitalised(condition, body))
     ordered = bool(lead) and main.split()[0].lower() in ORDERS
@@ -210,6 +227,8 @@ def _what_if(text: str, body: str) -> list[Question]:
 def _order(text: str) -> list[Question]:
     words = text.split()
     if len(words) < 3 or words[0].lower() not in ORDERS or not words[0][0].isupper():
+        return []
+    if (POINTERS | {"yours"}) & {word.lower().strip(",.;:") for word in words}:
         return []
     if words[1].lower() in {"is", "are", "not", "of", "for", "that", "on", "within", "before", "after"}:
         return []
@@ -226,7 +245,7 @@ def _of_row(sentence: Sentence) -> list[Question]:
         return [Question("row", f"What applies to {label}?")] if 0 < len(label) < 80 else []
     known = not content(label) or label.lower() in first.lower()
     row = first if known else f"the {_small(label)} \u201c{first}\u201d"
-    return [Question("row", _of_cell(row, name.rstrip("?"))) for name in names[:3] if name]
+    return [Question("row", in_first_person(_of_cell(row, name.rstrip("?")))) for name in names[:3] if name]
 
 
 def _of_cell(row: str, column: str) -> str:

@@ -1,20 +1,31 @@
 """Reads a document: its sentences, where each word stands, the questions that could be asked. Remembers what it read lately."""
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 
-from dgt_rag.llm.extraction.questions import Question, questions
-from dgt_rag.llm.extraction.sentence import Sentence
+from dgt_rag.llm.extraction.grammar import in_sentence, with_article
+from dgt_rag.llm.extraction.questions import Question, named_subject, opening_of, questions, subject_of
+from dgt_rag.llm.extraction.sentence import Sentence, is_quotable
 from dgt_rag.llm.extraction.splitting import clean, pieces
 from dgt_rag.llm.extraction.words import content, is_english
 from dgt_rag.records import Document
 
-_READ = 200_000
+_READ = 60_000
 """Characters of a document that are looked at; what comes later is never asked about."""
-_REMEMBERED = 6_000_000
+_SENTENCES = 600
+"""Sentences of a document at most."""
+_REMEMBERED = 2_000_000
 """Characters of documents whose readings are kept, over all."""
+
+
+_NO_NAME = re.compile(
+    r"(?:which|what|how|who|when|where|why|can|do|is|are|my|i|if|before|after|during|until|in|on|at|from|for|with|without|to)\b",
+    re.I,
+)
+"""How titles begin that are questions or sentences and cannot stand after "about"."""
 
 
 class Reading:
@@ -26,8 +37,8 @@ class Reading:
             :160
         ]
         self.body = document.body[:_READ]
-        self.english = is_english(self.body)
-        self.sentences = tuple(self._sentences())
+        self.english = is_english(clean(self.body[:4000]))
+        self.sentences = tuple(islice(self._sentences(), _SENTENCES))
         self._questions: dict[int, list[Question]] = {}
 
     def _sentences(self) -> Iterator[Sentence]:
@@ -41,7 +52,6 @@ class Reading:
             key = (piece.heading, piece.intro)
             if key not in known:
                 known[key] = title | frozenset(content(f"{piece.heading} {piece.intro}"))
-            words = frozenset(content(text))
             yield Sentence(
                 self.doc_id,
                 place,
@@ -52,8 +62,9 @@ class Reading:
                 piece.heading,
                 piece.intro,
                 piece.block,
-                words,
+                frozenset(content(text)),
                 known[key],
+                is_quotable(text, piece.kind),
             )
             place += 1
 
@@ -84,6 +95,22 @@ class Reading:
                 blocks.setdefault(sentence.block, []).append(sentence)
         return [block for block in blocks.values() if sum(map(self.orders, block)) >= 2]
 
+    @cached_property
+    def topic(self) -> str:
+        """What the document is about, as it would stand after "about"."""
+        name = re.sub(r"\s*\([^)]*\)", "", re.split(r": |; ", self.title)[0]).strip(" .:")
+        if name and len(name) <= 80 and name[-1] not in "?\uff1f" and not _NO_NAME.match(name):
+            return in_sentence(name, self.body) if self.english else name
+        counts = Counter(filter(None, (named_subject(sentence, self.body) for sentence in self.sentences[:100])))
+        if counts and self.english:
+            return max(counts, key=lambda name: (counts[name], len(name.split()) in {2, 3, 4}))
+        first = next((sentence for sentence in self.sentences if len(sentence.words) >= 2), None)
+        return with_article(self.subject(first)) if first else "this"
+
+    def subject(self, sentence: Sentence) -> str:
+        """Return what a sentence is about."""
+        return subject_of(sentence, self.body) if self.english else opening_of(sentence)
+
     def questions(self, sentence: Sentence) -> list[Question]:
         """Return the questions that a sentence answers."""
         if sentence.place not in self._questions:
@@ -102,9 +129,13 @@ class Reading:
 class Readings:
     """The readings of the documents met lately; forgets the oldest, so that it stays of one size."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = _REMEMBERED) -> None:
+        self._limit = limit
         self._known: OrderedDict[tuple[str, str, int, int], Reading] = OrderedDict()
         self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def of(self, document: Document) -> Reading:
         """Return the reading of a document, made once as long as it is remembered."""
@@ -114,6 +145,6 @@ class Readings:
             return self._known[key]
         made = self._known[key] = Reading(document)
         self._size += len(made.body) + 1000
-        while self._size > _REMEMBERED and len(self._known) > 1:
+        while self._size > self._limit and len(self._known) > 1:
             self._size -= len(self._known.popitem(last=False)[1].body) + 1000
         return made

@@ -9,6 +9,8 @@ from dgt_rag.llm.extraction.sentence import Kind
 
 _LONGEST = 420
 """Characters of a sentence at most; what is longer is cut where it pauses."""
+_TELLING = 10
+"""Letters and digits that a quote needs at least to show anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +39,29 @@ _STOP = re.compile(
     r"[.!?\u2026]+[\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964]+[\u300d\u300f\u201d\uff09]*\s*"
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|nos|mr|mrs|ms|dr|prof|st|sr|jr|inc|ltd|co|dept|fig|sec|art|para|tel|ext|min|max|incl|excl|u\.s|p\.o|a\.m|p\.m)|\b[A-Z])$",
+    r"(?:\b(?:e\.g|i\.e|vs|cf|approx|no|nos|mr|mrs|ms|dr|prof|st|sr|jr|inc|ltd|co|dept|fig|sec|art|para|tel|ext|min|max|incl|excl|u\.s|p\.o)|(?-i:(?<![\w.])[A-Z]))$",
     re.I,
 )
 _LINK = re.compile(r"!?\[([^\]\n]{1,200})\]\([^)\s]{1,400}\)")
 _MARK = re.compile(r"\*\*|__|`+|(?<!\w)[*_](?=\w)|(?<=[\w.,;:!?)])[*_](?!\w)|\s*\[\d{1,3}\s?\]")
 
 
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;]{0,20}[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffd]"
+)
+
+
 def clean(text: str) -> str:
     """Return a stretch of a body as a person reads it: no markup, no control characters, single spaces."""
-    text = _TAG.sub(" ", _BLOCK_TAG.sub(" ", text))
+    text = _TAG.sub(" ", _BLOCK_TAG.sub(" ", _CONTROL.sub(" ", text)))
     text = _MARK.sub("", _LINK.sub(r"\1", html.unescape(text)))
-    text = "".join(letter if letter.isprintable() and letter != "\ufffd" else " " for letter in text)
-    return " ".join(text.split())
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return re.sub(r" (?=[.,;:!?)])", "", " ".join(text.split()))
 
 
 def pieces(body: str) -> list[Piece]:
     """Cut a body into sentences, items and rows; a text without any of these is cut by length."""
+    body = _CONTROL.sub(lambda code: " " * len(code[0]), body)
     masked = _BLOCK_TAG.sub(lambda tag: "\n" * 2 + " " * (len(tag[0]) - 2), body)
     scan = Scan(_TAG.sub(lambda tag: " " * len(tag[0]), masked))
     scan.lines()
@@ -71,6 +79,7 @@ class Scan:
         self.heading = ""
         self.intro = ""
         self.head: list[str] = []
+        self.above = 0
         self.block = 0
         self.paragraph: tuple[int, int] | None = None
         self.last = ""
@@ -95,7 +104,7 @@ class Scan:
         elif heading := _heading(line, before, after):
             self._flush()
             self._open(clean(heading))
-        elif text.count("|") >= 2:
+        elif text.count("|") >= 2 and (text[0] == "|" or " | " in text):
             self._row(start, end, text, after)
         elif item := _ITEM.match(line):
             self._item(start + item.end(), end, "step" if item["step"] else "item")
@@ -142,18 +151,18 @@ class Scan:
         self._flush()
         if self.last != "row":
             self.block += 1
-            self.head = []
+            self.head, self.above = [], start
         self.last = "row"
         cells = [clean(cell) for cell in text.strip("|").split("|")]
-        if _RULER.match(text):
-            return
         if after.count("|") >= 2 and _RULER.match(after):
-            self.head = cells
-            return
-        start, end = _tight(self.text, start, end)
-        self.found.append(
-            Piece(start, end, "row", self.heading, " ".join(self.head), self.block, _row_text(cells, self.head))
-        )
+            self.head, self.above = cells, start
+        elif (edge := re.search(r"[^|\s](?:.*[^|\s])?", self.text[start:end])) and not _RULER.match(text):
+            begin, stop = start + edge.start(), start + edge.end()
+            # a row of few letters shows nothing by itself: it is quoted with the line above it
+            begin = begin if sum(map(str.isalnum, edge[0])) >= _TELLING else self.above
+            shown = _row_text(cells, self.head)
+            self.found.append(Piece(begin, stop, "row", self.heading, " ".join(self.head), self.block, shown))
+            self.above = start
 
 
 def _heading(line: str, before: str, after: str) -> str:

@@ -44,7 +44,7 @@ SECOND = (
 
 OPENINGS = (
     "I have a question about {topic}. {q}", "Hello, this is about {topic}. {q}", "Hi, I have a question regarding {topic}: {low}", "About {topic}: {low}", "Good morning. I need some information on {topic}. {q}",
-    "Quick question about {topic}: {low}", "I'm looking into {topic} at the moment. {q}", "Hi there, can you help me with {topic}? {q}", "It's about {topic}. {q}", "Can I ask you something about {topic}? {q}",
+    "Quick question about {topic}: {low}", "I'm looking into {topic} at the moment. {q}", "Hi there, I need help with {topic}. {q}", "It's about {topic}. {q}", "There is something I do not know about {topic}. {q}",
     "I'm not sure I understand everything about {topic}. {q}", "I'd like to know something about {topic}. {q}",
 )  # fmt: skip
 GREETINGS = (
@@ -53,7 +53,7 @@ GREETINGS = (
     "Hi, {low}",
     "Quick question: {low}",
     "Good morning. {q}",
-    "Can you tell me something? {q}",
+    "I hope you can help me. {q}",
     "I'd like to know: {low}",
     "Hi there. {q}",
 )
@@ -123,7 +123,7 @@ VAGUE = {
 }  # fmt: skip
 ABSENT = (
     ("student", "Is there a discount for students on {topic}?"), ("instalment installment", "Can I pay in instalments for {topic}?"), ("leaflet brochure", "Is there a printed leaflet about {topic}?"), ("translation translated", "Is there a translated version of the information on {topic}?"),
-    ("statistics", "Are there statistics on {topic} for the last five years?"), ("video", "Do you have a video on {topic}?"), ("founder founded", "Who founded {topic}?"), ("cryptocurrency bitcoin", "Do you accept cryptocurrency for {topic}?"),
+    ("statistics", "Are there statistics on {topic} for the last five years?"), ("video", "Do you have a video on {topic}?"), ("cryptocurrency bitcoin", "Do you accept cryptocurrency for {topic}?"),
     ("supervisor", "Who is the supervisor in charge of {topic}?"), ("insurance insured", "Does my private insurance pay for {topic}?"), ("holiday", "Does the public holiday next week change anything about {topic}?"), ("competitor", "How do your competitors handle {topic}?"),
     ("refund", "How long does a refund take with {topic}?"), ("parking", "Is there free parking near the place that handles {topic}?"), ("queue waiting", "How long is the queue in the mornings for {topic}?"), ("budget", "What is the yearly budget for {topic}?"),
     ("newsletter", "Is there a newsletter about {topic}?"), ("abroad", "Does {topic} work the same way abroad?"),

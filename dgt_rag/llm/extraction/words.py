@@ -24,7 +24,7 @@ FUNCTION_WORDS = frozenset(
     "unless until up upon us use used using very via want was way we well were what what's whatever when where whereas "
     "whether which while who whom whose why will with within without would yes yet you you'd you'll you're your yours yourself "
     "differ difference different compare compared versus happen happens happening mean means meant question work works working ask "
-    "wonder wondering sort tell understand understood explain apply applies case cases concern concerning regard regarding find "
+    "wonder wondering sort tell understand understood explain apply applies case cases concerning regard regarding find "
     "steps step figure figures rule rules anything okay ok hi hey dear good sorry quick sure right think thought long high".split()
 )
 """English words that carry no matter of their own, and those that only frame a question."""
