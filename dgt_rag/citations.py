@@ -14,7 +14,7 @@ _FOLD = str.maketrans(
 )
 _ELLIPSIS = re.compile(r"\s*(?:\[?\.\.\.\]?|\[?\u2026\]?)\s*")
 _EDGES = " \t\r\n\"'*_`|>#.,;:\u201c\u201d\u2018\u2019"
-_LEAST = 6
+_LEAST = 8
 """Letters and digits that a quote needs at least to show anything (half as many where words are not spaced)."""
 
 
