@@ -14,7 +14,12 @@ from building import ROOT, lines, task_values, write_corpus
 from filelock import FileLock
 
 from dgt_rag import load_task, run
+from dgt_rag.dice import Dice
 from dgt_rag.errors import BudgetSpent, EngineError, StoreError
+from dgt_rag.executors.local import work_off
+from dgt_rag.pipeline.ledger import Ledger
+from dgt_rag.records import ConversationDataPoint
+from dgt_rag.store.journal import Journal
 
 
 def final(folder: Path) -> bytes:
@@ -203,3 +208,28 @@ async def test_a_run_can_be_awaited_inside_a_loop(tmp_path):
 
 async def test_a_run_can_be_started_where_a_loop_is_running_as_in_a_notebook(tmp_path):
     assert run(task_values(tmp_path, num_outputs=1)).summary.kept == 1
+
+
+async def test_what_is_delivered_does_not_depend_on_what_ends_first(tmp_path):
+    """Every third is dropped; they end in drawn orders, many at a time."""
+    delivered = set()
+    begun = []
+    for order in range(8):
+        journal = Journal(tmp_path / f"{order}.jsonl")
+        ledger = Ledger(journal, 20, 40)
+        dice = Dice("order", order)
+
+        async def make(index: int, journal: Journal = journal, ledger: Ledger = ledger, dice: Dice = dice) -> None:
+            for _ in range(dice.child(index).below(12)):
+                await asyncio.sleep(0)
+            talk = ConversationDataPoint(index=index)
+            journal.add(talk.drop("third") if index % 3 == 0 else talk.keep())
+            ledger.end(index)
+
+        await work_off(ledger.owed(), make, lambda width=1 + 5 * order: width, lambda ledger=ledger: ledger.complete)
+        delivered.add(tuple(journal.kept(20)))
+        begun.append(len(journal.entries))
+        journal.close()
+    assert delivered == {tuple(index for index in range(31) if index % 3)}
+    assert begun[0] == 30
+    assert max(begun) <= 40

@@ -4,23 +4,37 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 
-async def work_off(owed: AsyncIterator[int], make: Callable[[int], Awaitable[None]], width: Callable[[], int]) -> None:
-    """Make everything that is owed, at most `width()` at a time; the first error that `make` lets out ends all."""
-    place = asyncio.Event()
-    running = 0
+async def work_off(
+    owed: AsyncIterator[int],
+    make: Callable[[int], Awaitable[None]],
+    width: Callable[[], int],
+    complete: Callable[[], bool] = lambda: False,
+) -> None:
+    """Make everything that is owed, at most `width()` at a time; the first error that `make` lets out ends all.
 
-    async def one(index: int) -> None:
-        nonlocal running
-        try:
-            await make(index)
-        finally:
-            running -= 1
-            place.set()
+    What is still in the air when all that is wanted is `complete` was begun as a spare, and is ended.
+    """
+    place = asyncio.Event()
+    running: set[asyncio.Task[None]] = set()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        place.set()
 
     async with asyncio.TaskGroup() as group:
         async for index in owed:
-            running += 1
-            group.create_task(one(index))
-            while running >= width():
+            task = group.create_task(_one(make, index))
+            running.add(task)
+            task.add_done_callback(ended)
+            while len(running) >= width():
                 place.clear()
                 await place.wait()
+        while running and not complete():
+            place.clear()
+            await place.wait()
+        for task in running:
+            task.cancel()
+
+
+async def _one(make: Callable[[int], Awaitable[None]], index: int) -> None:
+    await make(index)

@@ -1,6 +1,7 @@
 """Which conversations are owed, and what became of those that were begun."""
 
 import asyncio
+from bisect import insort
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
@@ -8,10 +9,11 @@ from dgt_rag.store.journal import Journal
 
 
 class Ledger:
-    """Hands out the indices 0, 1, 2, … that are not in the journal, until enough are kept or the attempts are used up.
+    """Hands out the indices 0, 1, 2, … that are not in the journal, until the first `wanted` kept ones are known.
 
-    An index is handed out only if it is needed even should all that are in the air be kept. So what is begun is the same
-    whatever ends first, nothing is made in vain, and what is delivered are the first kept by index.
+    An index is handed out if it is needed even should all that are in the air be kept; beside those, once all such are
+    begun, as many as the drops so far let expect, so that the last replacements do not run alone at the end. Delivered are
+    the first kept by index, whatever ended first.
     """
 
     def __init__(self, journal: Journal, wanted: int, attempts: int) -> None:
@@ -19,25 +21,47 @@ class Ledger:
         self.wanted = wanted
         self.attempts = attempts
         self.begun: set[int] = set()
-        self.kept = 0
-        """How many of those handed out or found in the journal are kept."""
         self.reasons: Counter[str] = Counter()
-        """How many of them were dropped, by reason."""
+        """How many were dropped, by reason."""
+        self._kept: list[int] = []
+        """The indices kept, in order."""
         self._next = 0
         self._ended = asyncio.Event()
 
     @property
+    def kept(self) -> int:
+        """How many are kept of those wanted."""
+        return min(len(self._kept), self.wanted)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the rows to deliver are known: enough are kept, and nothing before the last of them is in the air."""
+        return len(self._kept) >= self.wanted and min(self.begun, default=self._next) > self._kept[self.wanted - 1]
+
+    @property
     def all_begun(self) -> bool:
-        """Whether nothing more is to be begun unless one in the air is dropped."""
-        return self.kept + len(self.begun) >= self.wanted or self._next >= self.attempts
+        """Whether nothing more is needed unless one in the air is dropped."""
+        return len(self._kept) + len(self.begun) >= self.wanted or self._next >= self.attempts
+
+    @property
+    def spare(self) -> int:
+        """How many of those in the air will be dropped, if it goes on like this."""
+        dropped = self.reasons.total()
+        if not dropped or not self.begun:
+            return 0
+        return min(len(self.begun), -(-len(self.begun) * dropped // (dropped + len(self._kept) + 1)))
 
     async def owed(self) -> AsyncIterator[int]:
         """Hand out what is owed; waits as long as that depends on those in the air."""
-        while True:
-            self._pass_over()
-            if self.kept >= self.wanted or self._next >= self.attempts:
-                return
-            if self.kept + len(self.begun) < self.wanted:
+        spare = 0
+        while not self.complete and self._next < self.attempts:
+            if self._next in self.journal.entries:
+                self._count(self._next)
+                self._next += 1
+                continue
+            if self.all_begun and not spare:
+                spare = self.spare
+            if len(self._kept) + len(self.begun) < self.wanted + spare:
                 self.begun.add(self._next)
                 self._next += 1
                 yield self._next - 1
@@ -45,16 +69,11 @@ class Ledger:
                 self._ended.clear()
                 await self._ended.wait()
 
-    def _pass_over(self) -> None:
-        """Count what the journal has already."""
-        while self._next in self.journal.entries and self.kept + len(self.begun) < self.wanted:
-            self._count(self._next)
-            self._next += 1
-
     def _count(self, index: int) -> None:
         entry = self.journal.entries[index]
-        self.kept += entry.kept
-        if not entry.kept:
+        if entry.kept:
+            insort(self._kept, index)
+        else:
             self.reasons[entry.reason or "unknown"] += 1
 
     def dropped(self) -> Iterator[int]:

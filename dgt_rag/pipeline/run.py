@@ -107,7 +107,7 @@ class Run:
             status = "stopped"
             try:
                 await self._make(ledger)
-                status = "complete" if ledger.kept >= self.task.num_outputs else "attempts used up"
+                status = "complete" if ledger.complete else "attempts used up"
             finally:
                 result = await asyncio.shield(self._finish(journal, ledger, made_from, status))
         finally:
@@ -135,7 +135,9 @@ class Run:
         try:
             async with asyncio.TaskGroup() as group:
                 keeper = group.create_task(self._keep_within_budget())
-                await work_off(ledger.owed(), lambda index: self._one(index, ledger), self._width)
+                await work_off(
+                    ledger.owed(), lambda index: self._one(index, ledger), self._width, lambda: ledger.complete
+                )
                 keeper.cancel()
         except BaseExceptionGroup as errors:
             raise told_by(errors) from errors
@@ -177,7 +179,7 @@ class Run:
         """Write what there is, in index order, and the facts about it."""
         journal.sync()
         summary = Summary(self.task.num_outputs, corpus=await self._corpus_size(), dropped=ledger.reasons)
-        indices = list(journal.kept(self.task.num_outputs)) if status == "stopped" else list(journal.kept(ledger.kept))
+        indices = list(journal.kept(self.task.num_outputs))
         self.folder.write_lines("final_data.jsonl", (journal.line(index) for index in indices))
         page = Page(self.task.task_name)
         for index in indices:
