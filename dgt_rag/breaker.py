@@ -90,9 +90,11 @@ class Breaker:
         self._failed += 1
         self._lost += outcome in ("connection", "unavailable")
         self._since = now if self._since is None else self._since
+        if not self.open or self._looking:
+            # calls that were in flight when it went away tell nothing new
+            self._next_look = now + _LOOK_AGAIN[min(self._looks, len(_LOOK_AGAIN) - 1)]
+            self._looks += self.open
         self._looking = False
-        self._next_look = now + _LOOK_AGAIN[min(self._looks, len(_LOOK_AGAIN) - 1)]
-        self._looks += self.open
         self.line = f"{said}; tried for {now - self._since:.0f} s; the run can be resumed"
         away = now - self._since
         self.open = self.open or self._lost >= _LOST_IN_A_ROW or (self._failed >= _FAILED_IN_A_ROW and away >= _GRACE)

@@ -75,6 +75,8 @@ class Guard:
             try:
                 return await self._once(attempt, priority, size)
             except Busy as busy:
+                if self._breaker.dead(self._clock()):
+                    raise EndpointDown(self._breaker.line) from busy
                 if busy.kind == "rate_limit":
                     refusals += 1
                     wait = self.policy.wait(refusals, busy.retry_after, self._dice)

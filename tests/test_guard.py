@@ -1,0 +1,174 @@
+"""The gate before an endpoint: order, places, the one retry, and what happens when the endpoint is away."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dgt_rag.errors import Busy, EndpointDown, Exhausted
+from dgt_rag.guard import Guard, Guards
+from dgt_rag.limiter import Limits
+from dgt_rag.retry import RetryPolicy
+
+FAST = RetryPolicy(attempts=3, first_wait=0.001, timeout=5.0, dead_after=0.6, refused_after=0.3)
+
+
+def guard(in_flight: int = 4, policy: RetryPolicy = FAST, said: list[str] | None = None) -> Guard:
+    lines = [] if said is None else said
+    return Guard("test", policy, Limits(in_flight=in_flight), lines.append)
+
+
+async def test_waiting_calls_are_let_through_by_priority_then_by_arrival():
+    gate, order = guard(1), list[str]()
+
+    async def attempt(name: str) -> None:
+        order.append(name)
+        await asyncio.sleep(0.001)
+
+    names = {"first": (5,), "late": (9,), "soon": (1,), "soon too": (1,), "between": (4,)}
+    async with asyncio.TaskGroup() as group:
+        for name, priority in names.items():
+            group.create_task(gate.call(lambda name=name: attempt(name), priority))
+    assert order == ["first", "soon", "soon too", "between", "late"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=30), st.integers(1, 5))
+def test_no_place_is_lost_or_used_twice_whoever_is_cancelled(cancelled: list[int], places: int):
+    async def scene() -> None:
+        gate, inside, most = guard(places), 0, 0
+
+        async def attempt() -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            try:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            finally:
+                inside -= 1
+
+        tasks = [asyncio.create_task(gate.call(attempt, (n,))) for n in range(31)]
+        for n in cancelled:
+            await asyncio.sleep(0)
+            tasks[n].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert most <= places
+        assert (gate.limiter.in_flight, gate.waiting) == (0, 0)
+        await gate.call(attempt)
+
+    asyncio.run(scene())
+
+
+async def test_429_uses_up_no_attempts():
+    gate, tries = guard(), 0
+
+    async def attempt() -> str:
+        nonlocal tries
+        tries += 1
+        if tries <= 8:
+            raise Busy("rate_limit", "slow down", 0.001)
+        return "done"
+
+    assert await gate.call(attempt) == "done"
+    assert gate.outcomes == {"rate_limit": 8, "ok": 1}
+
+
+async def test_nothing_but_429_ends_in_time_and_says_so():
+    async def attempt() -> None:
+        raise Busy("rate_limit", "slow down", 0.01)
+
+    with pytest.raises(EndpointDown, match="nothing but 429"):
+        await asyncio.gather(*(guard().call(attempt) for _ in range(1)))
+
+
+async def test_errors_use_up_the_attempts_of_their_own_call_alone():
+    gate = guard()
+
+    async def bad() -> None:
+        raise Busy("server_error", "no luck")
+
+    async def good() -> str:
+        return "fine"
+
+    with pytest.raises(Exhausted, match=r"no luck \(3 tries\)") as refused:
+        await gate.call(bad)
+    assert refused.value.kind == "server_error"
+    assert await gate.call(good) == "fine"
+
+
+async def test_a_call_that_hangs_ends_at_its_deadline():
+    gate = guard(policy=RetryPolicy(attempts=2, first_wait=0.001, timeout=0.02))
+    with pytest.raises(Exhausted, match=r"no answer in 0\.02 s") as refused:
+        await gate.call(lambda: asyncio.sleep(60))
+    assert refused.value.kind == "timeout"
+
+
+async def test_what_an_attempt_refuses_for_good_goes_through_and_frees_the_place():
+    gate = guard(1)
+
+    async def attempt() -> None:
+        raise ValueError("mine")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="mine"):
+            await gate.call(attempt)
+    assert gate.limiter.in_flight == 0
+
+
+class Place:
+    """An endpoint that can be away."""
+
+    def __init__(self) -> None:
+        self.there = True
+        self.tries = 0
+
+    async def __call__(self) -> str:
+        self.tries += 1
+        await asyncio.sleep(0.001)
+        if not self.there:
+            raise Busy("connection", "test: nothing listens there")
+        return "fine"
+
+
+async def test_an_endpoint_that_was_away_loses_no_call_and_is_not_hammered():
+    place, said = Place(), list[str]()
+    gate = guard(8, RetryPolicy(attempts=2, first_wait=0.001, dead_after=30), said)
+    await gate.call(place)
+    place.there, place.tries = False, 0
+    calls = [asyncio.create_task(gate.call(place)) for _ in range(50)]
+    await asyncio.sleep(2.0)
+    assert place.tries < 20
+    place.there = True
+    assert await asyncio.gather(*calls) == ["fine"] * 50
+    assert said[0].split(";")[0] == "test: nothing listens there"
+    assert "answers again" in said[-1]
+    assert len(said) == 2
+
+
+async def test_an_endpoint_that_stays_away_ends_every_call_with_one_line():
+    place = Place()
+    gate = guard()
+    await gate.call(place)
+    place.there = False
+    ends = await asyncio.gather(*(gate.call(place) for _ in range(20)), return_exceptions=True)
+    assert {type(end) for end in ends} == {EndpointDown}
+    assert all("the run can be resumed" in str(end) for end in ends)
+
+
+async def test_an_impatient_call_leaves_an_endpoint_that_is_away_at_once():
+    place = Place()
+    gate = guard(policy=RetryPolicy(attempts=9, first_wait=0.001, dead_after=600))
+    await gate.call(place)
+    place.there = False
+    with pytest.raises(EndpointDown):
+        await gate.call(place, patient=False)
+    assert gate.down
+
+
+async def test_tasks_of_one_command_share_the_guard_of_an_endpoint():
+    guards = Guards()
+    assert guards.of("one") is guards.of("one", RetryPolicy(attempts=1))
+    assert guards.of("one") is not guards.of("two")
+    assert guards.waiting == 0
