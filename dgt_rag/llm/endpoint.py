@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from dgt_rag.errors import Busy, Exhausted, ModelClosed, ModelError
 from dgt_rag.guard import Guard
 from dgt_rag.limiter import Work
+from dgt_rag.llm.base import Sampling
 from dgt_rag.llm.refusals import Raw, one_line, refusal
 from dgt_rag.llm.wire import Answer, Request, Rung, Traits, key_of, learned, lower
 from dgt_rag.plugins import Settings
@@ -64,6 +65,9 @@ class Sent:
     traits: Traits
     seconds: float | None
     """How long the endpoint took; None if the store had it."""
+
+
+_SHORT = Sampling(max_tokens=256)
 
 
 class ToolsIgnored(Exception):
@@ -196,7 +200,8 @@ class Endpoint:
         messages = ({"role": "user", "content": words},)
         try:
             for seed in range(3):
-                sent = await self.send(Request(messages, None, seed=seed, tools=tools, tool_choice="required"))
+                request = Request(messages, None, _SHORT, seed, tools, "required")
+                sent = await self.send(request)
                 self.note(sent, "tool_calls" if sent.answer.calls else "no_tool_call", "probe")
                 if sent.answer.calls:
                     return True

@@ -71,7 +71,9 @@ class ExtractiveSpeaker(Speaker):
                 f"the embedded model has no answer to {ask.purpose!r}; it knows {', '.join(self._ways)}",
             )
         documents: Sequence[Document] = ask.values["documents"]
-        value = way(ask, Pages([self._readings.of(document) for document in documents]))
+        # of a document that was found with several texts, one is read
+        first = {document.doc_id: document for document in reversed(documents)}
+        value = way(ask, Pages([self._readings.of(one) for one in documents if one is first[one.doc_id]]))
         return Reply(ask.reply_type.model_validate(value), _NAME, prompt_hash=_hash(ask))
 
 
@@ -123,18 +125,18 @@ def _answer(ask: Ask, pages: Pages) -> dict[str, Any]:
     answer = _answerer(ask, pages).answer(int(ask.values.get("rewrites", 0)))
     return {
         "answer": answer.text,
-        "citations": _citations(answer, pages, ask.values["documents"]),
+        "citations": _citations(answer, ask.values["documents"]),
         "answerability": answer.answerability,
     }
 
 
-def _citations(answer: Answer, pages: Pages, documents: Sequence[Document]) -> list[dict[str, Any]]:
+def _citations(answer: Answer, documents: Sequence[Document]) -> list[dict[str, Any]]:
     cited = []
     for sentence in answer.rests_on[:12]:
         if not sentence.quotable:
             continue
-        number = pages.numbers[sentence.doc_id]
-        cited.append({"document": number, "quote": documents[number - 1].body[sentence.start : sentence.end]})
+        number, document = next((n, d) for n, d in enumerate(documents, start=1) if d.doc_id == sentence.doc_id)
+        cited.append({"document": number, "quote": document.body[sentence.start : sentence.end]})
     return cited
 
 

@@ -214,4 +214,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _why(error: ssl.SSLError) -> str:
-    return one_line(str(getattr(error, "verify_message", "") or error.reason or error), 120)
+    said = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+    return one_line(said, 120)

@@ -29,12 +29,7 @@ class Raw:
     @property
     def retry_after(self) -> float | None:
         """Seconds to wait, as the service says it."""
-        for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-            try:
-                return max(0.0, float(self.headers[name]) / scale)
-            except (KeyError, ValueError):
-                continue
-        return None
+        return _seconds(self.headers.get("retry-after-ms"), 1000.0) or _seconds(self.headers.get("retry-after"), 1.0)
 
     @property
     def message(self) -> str:
@@ -56,6 +51,11 @@ class Raw:
 def one_line(text: str, limit: int = 300) -> str:
     """Return a service's text as one short line without keys or passwords."""
     return _SECRET.sub("…", " ".join(text.split()))[:limit]
+
+
+def _seconds(said: str | None, scale: float) -> float | None:
+    """Return a number of seconds; the form of a date is not worth reading, waits grow by themselves."""
+    return float(said) / scale if said and re.fullmatch(r"\d+(\.\d+)?", said) else None
 
 
 def _error(body: bytes) -> Mapping[str, object]:

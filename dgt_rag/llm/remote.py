@@ -15,7 +15,7 @@ from dgt_rag.records import ToolCall, ToolSpec, Usage
 from dgt_rag.world import World
 
 _ROOM = 1024
-"""Tokens that a reply which was cut off gets at least when it is asked for again."""
+"""Tokens that a reply which the endpoint cut off by itself gets at least when it is asked for again."""
 
 
 class Truncated(Exception):
@@ -155,12 +155,12 @@ def _calls(ask: Ask, answer: Answer) -> tuple[ToolCall, ...]:
 
 def _mended(now: _Try, ask: Ask, answer: Answer, bad: BadReply) -> _Try:
     """Return the one repair round: the model sees its reply and what was wrong with it."""
-    raw = answer.text or json.dumps(answer.calls, ensure_ascii=False)
+    raw = answer.text or (json.dumps(answer.calls, ensure_ascii=False) if answer.calls else answer.reasoning)
     if now.request.tool_choice == "auto":
         # the model chose to answer, only not in the shape asked for: now with the shape enforced
         return replace(now, request=replace(now.request, tool_choice="none"))
     if now.mended:
-        raise ModelError(bad.reason, f"{ask.purpose}: {bad}", answer.text or answer.reasoning or raw)
+        raise ModelError(bad.reason, f"{ask.purpose}: {bad}", raw)
     said = ({"role": "assistant", "content": raw[:4000]},) if answer.text else ()
     words = correction(ask.reply_type, str(bad)) if now.request.tool_choice == "none" else f"Not usable: {bad}."
     return replace(now, request=now.request.then(*said, {"role": "user", "content": words}), mended=True)
@@ -170,5 +170,5 @@ def _lengthened(now: _Try, ask: Ask, answer: Answer) -> _Try:
     """Return the one try with more room."""
     if now.lengthened:
         raise ModelError("truncated", f"{ask.purpose}: the reply was cut off twice", answer.text or answer.reasoning)
-    room = max(_ROOM, 2 * (now.request.sampling.max_tokens or answer.usage.completion_tokens))
+    room = 2 * (now.request.sampling.max_tokens or max(_ROOM // 2, answer.usage.completion_tokens))
     return replace(now, request=now.request.longer(room), lengthened=True)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -83,24 +83,30 @@ def read(text: str, cls: type[T], mend: bool) -> T:
     try:
         return cls.model_validate_json(text)
     except ValidationError as error:
-        first = error
-    for piece in _pieces(text):
+        wrong = error
+    for piece in _pieces(text, mend):
         try:
-            return cls.model_validate_json(piece)
-        except ValidationError:
-            continue
-    if mend and "{" in text:
-        try:
-            return cls.model_validate(repair_json(text[text.index("{") :], return_objects=True))
+            return cls.model_validate(piece)
         except ValidationError as error:
-            raise BadReply(_one_line(error)) from None
-    raise BadReply(_one_line(first))
+            wrong = error
+    raise BadReply(_one_line(wrong))
 
 
-def _pieces(text: str) -> list[str]:
-    """Return the parts of a text that may be the JSON object meant."""
+def _pieces(text: str, mend: bool) -> Iterator[object]:
+    """Yield the JSON values among other words: what is fenced, what stands in braces, at last what can be mended."""
     start, end = text.find("{"), text.rfind("}")
-    return [*_FENCE.findall(text), *([text[start : end + 1]] if 0 <= start < end else [])]
+    for piece in (*_FENCE.findall(text), text[start : end + 1] if start >= 0 else ""):
+        if (value := _strictly(piece)) is not None:
+            yield value
+    if mend and start >= 0:
+        yield repair_json(text[start:], return_objects=True)
+
+
+def _strictly(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _one_line(error: ValidationError) -> str:

@@ -58,6 +58,7 @@ class Calls:
     """Requests of this run that were answered from the store."""
     _waiting: list[dict[str, Any]] = field(default_factory=list)
     _fresh: dict[str, str] = field(default_factory=dict)
+    _totals: dict[str, Any] = field(default_factory=dict)
     _written: float = 0.0
 
     def find(self, key: str) -> str | None:
@@ -75,8 +76,11 @@ class Calls:
 
     def add(self, key: str, reply: str, facts: Mapping[str, Any]) -> None:
         """Store a reply under its request's key with its facts (model, tokens, seconds, outcome)."""
-        self._waiting.append({**_DEFAULTS, **facts, "key": bytes.fromhex(key), "reply": reply})
+        row = {**_DEFAULTS, **facts, "key": bytes.fromhex(key), "reply": reply}
+        self._waiting.append(row)
         self._fresh[key] = reply
+        if self._totals:
+            self._totals = _with(self._totals, row)
         if len(self._waiting) >= self.batch or self.clock() - self._written >= self.patience:
             self.flush()
 
@@ -100,8 +104,10 @@ class Calls:
             self.connection.execute("INSERT OR REPLACE INTO traits VALUES (?, ?)", (name, value))
 
     def totals(self) -> dict[str, Any]:
-        """Return the sums over all calls."""
-        return self._sums("SELECT " + _SUMS + " FROM calls")[0]
+        """Return the sums over all calls; cheap, since a display and a budget look often."""
+        if not self._totals:
+            self._totals = self._sums("SELECT " + _SUMS + " FROM calls")[0]
+        return dict(self._totals)
 
     def by(self, *columns: str) -> list[dict[str, Any]]:
         """Return the sums by columns of the table, such as purpose, model or outcome."""
@@ -128,6 +134,14 @@ class Calls:
             }
             for row in cursor
         ]
+
+
+def _with(totals: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sums with one more call."""
+    sums = {name: value + (row[name] or 0) for name, value in totals.items() if name in row and name != "cost"}
+    cost = totals["cost"] if row["cost"] is None else (totals["cost"] or 0.0) + row["cost"]
+    failed = totals["failed"] + (row["outcome"] not in ("ok", "tool_calls"))
+    return {**totals, **sums, "calls": totals["calls"] + 1, "cost": cost, "failed": failed}
 
 
 @contextmanager

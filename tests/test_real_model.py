@@ -1,0 +1,176 @@
+"""A real, bad language model behind a real server, through the command line: the wire is right, and nothing false is kept."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from language_model import MODEL, language_model, missing
+from pydantic import BaseModel
+
+from dgt_rag.dice import Dice
+from dgt_rag.errors import ModelError
+from dgt_rag.llm.base import Ask, Sampling
+from dgt_rag.llm.openai import OpenAIModel
+from dgt_rag.llm.probe import probe
+from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.store.calls import open_calls
+from dgt_rag.world import World
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a model")
+DOCUMENTS = [
+    ("d1", "Borrowing tools", "Members may borrow up to five tools at a time. The loan period is two weeks."),
+    ("d2", "Late returns", "A late tool costs one euro a day, up to twenty euros. Pay at the desk or by card."),
+    (
+        "d3",
+        "Opening hours",
+        "The tool library is open on Tuesday and Friday from 16:00 to 19:00. It is closed in August.",
+    ),
+    ("d4", "Joining", "Anyone over eighteen who lives in the city can join. The yearly fee is thirty euros."),
+]
+CONTEXT = 4096
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with language_model(slots=2, context=CONTEXT) as address:
+        yield address
+
+
+def task(folder: Path, url: str, assistant: str) -> Path:
+    lines = [json.dumps({"id": key, "title": title, "text": text}) for key, title, text in DOCUMENTS]
+    (folder / "documents.jsonl").write_text("\n".join(lines) + "\n")
+    sampling = {"max_tokens": 120, "temperature": 0.3}
+    whole = {
+        "task_name": assistant,
+        "output_dir": str(folder / "output"),
+        "num_outputs": 3,
+        "max_attempts": 4,
+        "concurrency": 2,
+        "min_turns": 1,
+        "max_turns": 1,
+        "models": {"generator": {"type": "openai", "model": MODEL, "base_url": url, "sampling": sampling}},
+        "tools": {"engines": {"retriever": {"type": "search/file", "path": "documents.jsonl", "limit": 2}}},
+        "initialization_stages": [
+            {"name": "lm/scenario/rag", "document_samplers": [{"type": "search/random", "engine": "retriever", "k": 2}]}
+        ],
+        "iteration_stages": [
+            {"name": "lm/flow_controller/rag", "patterns": "rag/standard"},
+            {"name": "lm/user/rag"},
+            {"name": f"lm/assistant/rag/{assistant}", "max_retries": 1},
+        ],
+        "formatter": {"type": "messages"},
+    }
+    path = folder / f"{assistant}.yaml"
+    path.write_text(json.dumps(whole))  # JSON is YAML
+    return path
+
+
+def started(path: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "dgt_rag", str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+
+
+def count(folder: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{folder / 'calls.sqlite'}?mode=ro", uri=True) as calls:
+            found: int = calls.execute("SELECT count(*) FROM calls").fetchone()[0]
+            return found
+    except sqlite3.Error:
+        return 0
+
+
+def journal(folder: Path) -> list[ConversationDataPoint]:
+    lines = (folder / "journal.jsonl").read_bytes().splitlines()
+    return [ConversationDataPoint.model_validate(_talk(json.loads(line))) for line in lines if line.startswith(b"{")]
+
+
+def _talk(line: dict[str, Any]) -> dict[str, Any]:
+    return line.get("talk", line)
+
+
+def check_run(folder: Path, output: str, code: int) -> None:
+    """Hold what a run on a bad model owes: an end, a reason for every drop, and rows of which all that is promised is true."""
+    assert code in (0, 4), output
+    assert "Traceback" not in output
+    talks = journal(folder)
+    assert len({talk.index for talk in talks}) == len(talks) >= 3
+    assert all(talk.status == "kept" or talk.drop_reason for talk in talks)
+    bodies = {key: text for key, _, text in DOCUMENTS}
+    for talk in talks:
+        if talk.status == "kept":
+            quotes = [c for step in talk.steps if step.role == "assistant" for c in step.citations]
+            assert all(bodies[quote.doc_id][quote.start : quote.end] == quote.quote for quote in quotes)
+            calls = [step.content.call_id for step in talk.steps if step.role == "tool_call"]
+            assert calls == [step.content.call_id for step in talk.steps if step.role == "tool_result"]
+    with open_calls(folder / "calls.sqlite") as calls:
+        totals = calls.totals()
+    assert totals["cached_tokens"] >= 0.6 * totals["prompt_tokens"]
+
+
+def test_a_static_task_is_killed_resumed_and_ends_with_true_rows(url: str, tmp_path: Path):
+    path, folder = task(tmp_path, url, "static"), tmp_path / "output" / "static"
+    run = started(path)
+    while run.poll() is None and count(folder) < 5:
+        time.sleep(0.2)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    before = count(folder)
+    again = started(path)
+    output, _ = again.communicate(timeout=500)
+    check_run(folder, output, again.returncode)
+    assert before
+    with sqlite3.connect(folder / "calls.sqlite") as calls:
+        total, different = calls.execute("SELECT count(*), count(DISTINCT key) FROM calls").fetchone()
+    # no request was paid for twice: what was asked before the kill was answered from the store
+    assert total == different > before
+
+
+def test_a_live_task_goes_on_where_the_endpoint_ignores_tools(url: str, tmp_path: Path):
+    run = started(task(tmp_path, url, "live"))
+    output, _ = run.communicate(timeout=500)
+    check_run(tmp_path / "output" / "live", output, run.returncode)
+    assert "ignores tools" in output
+
+
+class Says(BaseModel):
+    """A reply with no end in sight."""
+
+    words: list[str]
+
+
+async def test_context_overflow_and_truncation_are_met_for_real(url: str):
+    model = OpenAIModel(model=MODEL, base_url=url)
+
+    def ask(body: str, longest: int) -> Ask:
+        documents = (Document(doc_id="d", body=body),)
+        values = {"documents": documents, "examples": (), "instructions": ""}
+        talk = ConversationDataPoint()
+        return Ask("scenario", talk, values, Says, Dice("x"), sampling=Sampling(max_tokens=longest))
+
+    async with model.open(World()) as speaker:
+        with pytest.raises(ModelError) as long:
+            await speaker.reply(ask("word " * 3 * CONTEXT, 16))
+        assert long.value.reason == "context_too_long"
+        with pytest.raises(ModelError) as cut:
+            await speaker.reply(ask("A short text.", 2))
+        assert cut.value.reason == "truncated"
+        assert cut.value.raw
+
+
+async def test_the_probe_tells_what_the_endpoint_can_do(url: str):
+    async def lines() -> list[str]:
+        return [line async for line in probe({"generator": OpenAIModel(model=MODEL, base_url=url)})]
+
+    told = "\n".join(await asyncio.wait_for(lines(), 300))
+    assert "lists the model" in told
+    assert "JSON: obeys a JSON schema" in told
+    assert "tools: ignored" in told
