@@ -212,6 +212,8 @@ class FlowControllerStep(StepBase):
 
     role: Literal["flow_controller"] = "flow_controller"
     content: str
+    description: str = ""
+    """What happens in such a turn, in the words of the pattern."""
     hint: str = ""
     terminate: bool = False
     eligible_patterns: tuple[str, ...] = ()
@@ -323,13 +325,13 @@ class ConversationDataPoint(Record):
         return tuple(step.content for step in self.steps if isinstance(step, FlowControllerStep))
 
     def found(self) -> Iterator[Document]:
-        """The documents that searches of this conversation returned, each once, in order of appearance."""
+        """The documents that searches returned, each once, in order; one that came back with another text is another one."""
         seen = set()
         for step in self.steps:
             if isinstance(step, ToolResultStep):
                 for hit in step.content.result or ():
-                    if hit.doc_id not in seen:
-                        seen.add(hit.doc_id)
+                    if (hit.doc_id, hit.body) not in seen:
+                        seen.add((hit.doc_id, hit.body))
                         yield Document(doc_id=hit.doc_id, body=hit.body, title=hit.title, domain=hit.domain)
 
     @model_validator(mode="before")

@@ -228,7 +228,10 @@ def test_check_refuses_groups_tools_templates_and_circles_that_do_not_fit(demo, 
         line(f"{sampler}.include_groups=[servic]")
         == "engine 'retriever': group_by domain: unknown group 'servic'; did you mean 'service'?"
     )
-    assert line("iteration_stages.2.tools=[find]") == "lm/assistant/rag/live: tools: no tool 'find'; there are: search"
+    assert (
+        line("iteration_stages.2.tools=[find]")
+        == "lm/assistant/rag/live: tools: unknown tool 'find'; there are: search"
+    )
     (demo / "prompts").mkdir()
     (demo / "prompts/user.j2").write_text("{{ hint }\n")
     assert line("prompts=prompts") == f"{demo}/prompts/user.j2:1: unexpected '}}'"

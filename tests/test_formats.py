@@ -108,6 +108,37 @@ def test_calls_made_at_once_stand_in_one_message_and_are_paired_with_their_resul
     assert faults(row) == []
 
 
+def test_a_wrong_call_stands_in_no_row():
+    hit = FoundDocument(doc_id="d", title="T", body="Text.", score=1.0, rank=1)
+    wrong = ToolError(type="unknown_tool", message="There is no tool 'browse'; there are: search.")
+    talk = ConversationDataPoint(
+        steps=(
+            UserStep(content="What?"),
+            ToolCallStep(content=ToolCall(call_id="call_0_0", name="browse", arguments={"query": "one"})),
+            ToolCallStep(content=ToolCall(call_id="call_0_1", name="search", arguments={"query": "one"})),
+            ToolResultStep(content=ToolResult(call_id="call_0_0", name="browse", error=wrong)),
+            ToolResultStep(content=ToolResult(call_id="call_0_1", name="search", result=(hit,))),
+            AssistantStep(content="One."),
+        )
+    )
+    (row,) = MessagesFormatter().rows(talk, {"search": SEARCH})
+    assert faults(row) == []
+    assert "browse" not in json.dumps(row)
+
+
+def test_a_row_offers_the_tools_that_the_assistant_was_offered(tmp_path):
+    values = task_values(tmp_path, True, num_outputs=2)
+    engine = values["tools"]["engines"]["retriever"]
+    values["tools"]["engines"] = {
+        "one": {**engine, "tool_name": "first"},
+        "retriever": {**engine, "tool_name": "search"},
+    }
+    values["iteration_stages"][2]["tools"] = ["search"]
+    result = run(values)
+    for row in lines(result.folder / "formatted_output.jsonl"):
+        assert [tool["function"]["name"] for tool in row["tools"]] == ["search"]
+
+
 def test_nothing_of_the_scenario_reaches_a_live_row(tmp_path):
     result = run(task_values(tmp_path, True))
     for talk, row in zip(result.conversations(), lines(result.folder / "formatted_output.jsonl"), strict=True):

@@ -1,46 +1,138 @@
 """What a remote model is shown: every prompt renders, rules first, and text of others stays text."""
 
+import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from building import ROOT, lines
 from staging import DOCUMENTS, Told, asked_about, bench_over, scenario_stage
 
 from dgt_rag.dice import Dice
 from dgt_rag.errors import TaskError
-from dgt_rag.llm.base import Ask
+from dgt_rag.llm.base import Ask, Reply
 from dgt_rag.llm.extractive import ExtractiveSpeaker
 from dgt_rag.prompts import SHIPPED, Prompts, template
-from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCall, UserStep
 from dgt_rag.stages.answers import AnswerReply
 from dgt_rag.stages.assistant_live import LiveRagAssistant
 from dgt_rag.stages.assistant_static import StaticRagAssistant
+from dgt_rag.stages.examples import Examples, read_examples
 from dgt_rag.stages.flow_controller import RagFlowController
 from dgt_rag.stages.user import RagUser
 
+SEED = "seed_examples/city_services_{}.jsonl"
 
-async def asks(live, mode="schema"):
+
+def city():
+    """Return ten documents of the city's corpus."""
+    rows = lines(ROOT / "data" / "city_services" / "documents.jsonl")[:10]
+    return tuple(Document(doc_id=row["id"], title=row["title"], domain=row["domain"], body=row["text"]) for row in rows)
+
+
+class Recorded(Told):
+    """The embedded model behind a speaker of either mode that notes what it is asked."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__({})
+        self.tool_mode = mode
+        self._inner = ExtractiveSpeaker()
+
+    async def reply(self, ask):
+        self.asked.append(ask)
+        reply = await self._inner.reply(ask)
+        if ask.tool_choice == "none":
+            return reply
+        calls = [ToolCall(call_id="x", name="search", arguments={"query": query}) for query in reply.value.queries]
+        return Reply(None, "recorded", tool_calls=tuple(calls))
+
+
+async def asks(live, mode="schema", documents=DOCUMENTS):
     """Return every ask of a conversation that the embedded model makes."""
-    seen = []
-    inner = ExtractiveSpeaker()
-
-    class Watched(Told):
-        tool_mode = "schema"
-
-        async def reply(self, ask):
-            seen.append(ask)
-            return await inner.reply(ask)
-
-    async with bench_over(speaker=Watched({})) as bench:
+    speaker = Recorded(mode)
+    seeds = read_examples(ROOT / SEED.format("live" if live else "static"))
+    async with bench_over(documents, speaker) as bench:
+        bench = replace(bench, examples=Examples(seeds))
         talk = await scenario_stage()(ConversationDataPoint(), bench.at("init"))
         while talk.turns < bench.max_turns and not talk.closed:
             for stage in (RagFlowController(), RagUser(), LiveRagAssistant() if live else StaticRagAssistant()):
                 talk = await stage(talk, bench.at("turn", talk.turns))
-    return seen
+    return speaker.asked
 
 
 def ask(document, **values):
     shown = {"documents": (document,), "examples": (), "instructions": "", "closing": False, **values}
     return Ask("answer", asked_about("How much?", document), shown, AnswerReply, Dice("x"))
+
+
+def as_text(messages):
+    """Return a request as one text, as a chat template would write it."""
+    return "".join(f"<{m['role']}>{m['content']}{json.dumps(m.get('tool_calls', ''))}" for m in messages)
+
+
+def alike(text, other):
+    """Return how long a beginning two texts share."""
+    return next(
+        (n for n, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), min(len(text), len(other))
+    )
+
+
+@pytest.mark.parametrize(("live", "mode"), [(False, "schema"), (True, "schema"), (True, "native")])
+async def test_at_least_seventy_percent_of_what_a_conversation_sends_repeats_a_prefix_already_sent(live, mode):
+    sent = []
+    whole = again = 0
+    for one in await asks(live, mode, city()):
+        text = as_text(Prompts().messages(one))
+        whole += len(text)
+        again += max((alike(text, before) for before in sent), default=0)
+        sent.append(text)
+    assert len(sent) > 10
+    assert again >= 0.7 * whole
+
+
+async def test_native_messages_hold_what_chat_templates_ask_for():
+    """User and assistant take turns, not counting calls and results; calls are followed by their results at once."""
+    for one in await asks(True, "native", city()):
+        messages = Prompts().messages(one)
+        if not one.native:
+            continue
+        spoken = [m["role"] for m in messages[1:] if m["role"] != "tool" and "tool_calls" not in m]
+        assert spoken == [("user", "assistant")[n % 2] for n in range(len(spoken))]
+        for before, after in pairwise(messages):
+            assert ("tool_calls" in before or before["role"] == "tool") or after["role"] != "tool"
+            assert "tool_calls" not in before or after["role"] == "tool"
+
+
+@pytest.mark.parametrize(("live", "mode"), [(True, "schema"), (True, "native")])
+async def test_nothing_of_scenario_or_hint_is_shown_to_the_live_assistant(live, mode):
+    made = await asks(live, mode, city())
+    told = [one for one in made if one.purpose == "user"]
+    secrets = {told[0].values["scenario"], *(one.values["hint"] for one in told if one.values["hint"])}
+    for one in made:
+        if one.system == "system_live":
+            text = as_text(Prompts().messages(one))
+            assert not any(secret in text for secret in secrets)
+
+
+def test_one_prompt_is_never_taken_for_another():
+    """Two engines may give one id to two documents, and seed conversations may have no ids."""
+    prompts = Prompts()
+    seeds = [ConversationDataPoint(steps=(UserStep(content=said), AssistantStep(content="Yes."))) for said in "ABAB"]
+    made = [
+        prompts.messages(ask(Document(doc_id="1", body=body), examples=(seed,), instructions=told))[0]["content"]
+        for body, seed, told in zip("xxyy", seeds, ("", "", "", "Be brief."), strict=True)
+    ]
+    assert len(set(made)) == 4
+    examples = Examples(
+        [
+            ConversationDataPoint(steps=(UserStep(content=f"What about {word}?"), AssistantStep(content="!")))
+            for word in ("parking", "glass")
+        ]
+    )
+    first, second = [
+        examples.like([Document(doc_id="1", body=body)]) for body in ("All about parking.", "All about glass.")
+    ]
+    assert first != second
 
 
 @pytest.mark.parametrize("live", [False, True])

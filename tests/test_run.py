@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -92,6 +93,49 @@ def test_a_changed_task_is_refused_and_the_keys_are_named(tmp_path):
         run(task_values(tmp_path, max_turns=5))
     assert "changed: max_turns (4 → 5)" in str(refusal.value)
     assert "--restart" in str(refusal.value)
+
+
+def test_a_run_that_cannot_start_over_leaves_what_there_is(tmp_path):
+    run(task_values(tmp_path))
+    before = final(tmp_path)
+    (tmp_path / "corpus.jsonl").write_text("")
+    with pytest.raises(EngineError):
+        run(task_values(tmp_path), restart=True)
+    assert final(tmp_path) == before
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing_that_was_written(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.add(ConversationDataPoint(index=0).keep())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 50, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            journal.add(ConversationDataPoint(index=1).drop("x", "y" * 1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        journal.close()
+    assert list(Journal(journal.path).entries) == [0]
+
+
+def test_a_dropped_conversation_is_kept_as_far_as_it_came(tmp_path):
+    question = {"message": "What does it cost?"}
+    values = task_values(tmp_path, num_outputs=1, max_attempts=1)
+    values["models"] = {
+        "generator": {
+            "type": "scripted",
+            "replies": {
+                "scenario": [{"scenario": "A case."}],
+                "flow": [{"choice": 1, "hint": "Ask about the price."}],
+                "user": [question],
+                "answer": ["no JSON"],
+            },
+        }
+    }
+    result = run(values)
+    (row,) = lines(result.folder / "journal.jsonl")
+    assert (row["status"], row["drop_reason"], row["raw"]) == ("dropped", "bad_reply", "no JSON")
+    assert row["steps"][-1]["content"] == question["message"]
 
 
 def test_a_changed_corpus_is_refused_until_the_run_starts_over(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,17 +10,21 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from staging import DOCUMENTS, Told, asked_about, bench_over, numbered, scenario_stage
 
+from dgt_rag import validation
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import ErrorCategory
 from dgt_rag.errors import Dropped, ModelError, TaskError
 from dgt_rag.llm.base import Reply
 from dgt_rag.llm.extractive import ExtractiveModel
+from dgt_rag.llm.replies import schema_of
 from dgt_rag.llm.scripted import Scripted
+from dgt_rag.prompts import Prompts
 from dgt_rag.records import (
     AssistantStep,
     ConversationDataPoint,
     Document,
     FlowControllerStep,
+    Hit,
     ScenarioStep,
     ToolCall,
     ToolCallStep,
@@ -28,8 +33,9 @@ from dgt_rag.records import (
     UserStep,
 )
 from dgt_rag.stages.answers import AnswerReply, faults
-from dgt_rag.stages.assistant_live import LiveRagAssistant, check_tools
+from dgt_rag.stages.assistant_live import LiveRagAssistant
 from dgt_rag.stages.assistant_static import StaticRagAssistant
+from dgt_rag.stages.base import talks_of_documents
 from dgt_rag.stages.flow_controller import FlowController, RagFlowController
 from dgt_rag.stages.patterns import SHIPPED, FlowPattern, draw_order
 from dgt_rag.stages.persona import Persona, SamplePersona
@@ -242,6 +248,43 @@ async def test_a_user_who_cannot_be_trained_on_is_asked_again_then_dropped(messa
     assert len({ask.dice.number for ask in speaker.asked}) == 3
 
 
+async def test_a_user_who_is_asked_again_is_told_what_was_wrong():
+    speaker = Told({"user": lambda ask: {"message": "And for two?" if ask.values["refused"] else "How much?"}})
+    talk = asked_about("How much?", PERMIT).add(AssistantStep(content="120 euros."))
+    async with bench_over(speaker=speaker) as bench:
+        talk = await RagUser()(talk, bench)
+    assert talk.steps[-1].content == "And for two?"
+    assert (speaker.asked[1].values["refused"], speaker.asked[1].values["why"]) == (
+        "How much?",
+        "the person has said that before",
+    )
+
+
+async def test_a_pattern_of_the_tasks_own_reaches_the_user_in_its_own_words():
+    own = FlowPattern(name="mine/angry", description="The person loses patience.", hint="Ask for a number.")
+    leave = FlowPattern(
+        name="mine/leave", description="The person leaves without a word of thanks.", hint="Say goodbye."
+    )
+    stage = FlowController(patterns=(own, leave), termination_patterns=("mine/leave",))
+    speaker = Told(
+        {"flow": lambda ask: {"choice": 1, "hint": "Ask again."}, "user": lambda ask: {"message": str(ask.dice.number)}}
+    )
+    async with bench_over(speaker=speaker, turns=(2, 2)) as bench:
+        talk = await RagUser()(await stage(after(), bench.at("a")), bench.at("b"))
+        talk = talk.add(AssistantStep(content="!"))
+        await RagUser()(await stage(talk, bench.at("c")), bench.at("d"))
+    first, last = [ask.values for ask in speaker.asked if ask.purpose == "user"]
+    assert (first["description"], first["hint"]) == ("The person loses patience.", "Ask again.")
+    assert last["closing"]
+    assert (last["description"], last["hint"]) == ("The person leaves without a word of thanks.", "Say goodbye.")
+
+
+@pytest.mark.parametrize("patterns", [[], ["rag/termination"], ["rag/follow_up"]])
+def test_patterns_of_which_none_may_open_a_conversation_are_refused(patterns):
+    with pytest.raises(ValidationError, match="none of them may be the first turn"):
+        FlowController.model_validate({"patterns": patterns})
+
+
 async def test_the_user_sees_no_searches_and_the_live_assistant_no_scenario():
     seen = {}
 
@@ -335,6 +378,33 @@ async def test_the_closing_answer_is_neither_cited_nor_criticised():
     assert talk.closed
 
 
+async def test_a_closing_answer_is_plain_text_as_well():
+    speaker = Told(
+        {
+            "answer": lambda ask: {**GOOD, "answer": "<think>bye</think>"},
+            "rewrite": lambda ask: {**GOOD, "answer": "Take care."},
+        }
+    )
+    talk = asked_about("Thanks!", PERMIT).add(FlowControllerStep(content="rag/termination", terminate=True))
+    async with bench_over(speaker=speaker) as bench:
+        talk = await StaticRagAssistant()(talk, bench)
+    assert talk.steps[-1].content == "Take care."
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("The provided documents do not say when.", True),
+        ("The context doesn't mention a fee.", True),
+        ("The documents state 20 euros.", True),
+        ("That is decided based on the documents you hand in.", False),
+        ("Bring the documents that are listed on the form.", False),
+    ],
+)
+def test_speaking_of_the_documents_is_told_from_speaking_of_papers(text, refused):
+    assert talks_of_documents(text) is refused
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -402,6 +472,15 @@ async def test_it_searches_answers_and_cites_what_it_found():
     assert talk.steps[-1].citations[0].doc_id == "parking"
 
 
+async def test_a_model_decides_and_quotes_before_it_answers():
+    """Where a schema is enforced, fields are written in its order."""
+    speaker = searching("permit price", GOOD)
+    await live(speaker, max_tool_rounds=2)
+    first, last = [schema_of(ask.reply_type)["properties"] for ask in speaker.asked if ask.purpose == "move"]
+    assert list(first) == ["action", "queries", "citations", "answerability", "answer"]
+    assert list(last) == ["action", "citations", "answerability", "answer"]
+
+
 async def test_rounds_of_searches_are_bounded():
     speaker = searching("permit price", "parking fee", GOOD)
     talk = await live(speaker, max_tool_rounds=3)
@@ -414,7 +493,7 @@ async def test_the_last_round_can_only_answer():
     await live(speaker, max_tool_rounds=1)
     (move,) = [ask for ask in speaker.asked if ask.purpose == "move"]
     assert move.values["last_round"]
-    assert "action" not in move.reply_type.model_fields
+    assert schema_of(move.reply_type)["properties"]["action"]["const"] == "answer"
 
 
 async def test_searches_made_at_once_are_calls_side_by_side_with_their_results_after_them():
@@ -503,6 +582,72 @@ async def test_an_unknown_tool_and_bad_arguments_become_results_that_the_model_s
     assert sum(isinstance(step, ToolResultStep) for step in seen.talk.steps) == 2
 
 
+async def test_a_turn_whose_calls_are_all_wrong_is_dropped_where_a_search_is_required():
+    empty = {**GOOD, "citations": [], "answerability": "unanswerable"}
+    speaker = Native([ToolCall(call_id="1", name="browse", arguments={"query": "x"})], empty)
+    with pytest.raises(Dropped) as caught:
+        await live(speaker, max_tool_rounds=1)
+    assert caught.value.reason == "no_valid_search"
+
+
+async def test_one_query_may_go_to_two_tools_but_not_twice_to_one():
+    queries = [{"tool": number, "query": "Permit"} for number in (1, 2, 2)]
+    speaker = Told({**searching(GOOD).answers, "search": lambda ask: {"queries": queries}})
+    async with bench_over(speaker=speaker) as bench:
+        both = replace(bench, tools={"search": bench.tools["search"], "archive": bench.tools["search"]})
+        talk = await LiveRagAssistant()(asked_about(QUESTION, PERMIT), both)
+    assert [step.content.name for step in of(talk, ToolCallStep)] == ["search", "archive"]
+
+
+async def test_calls_made_natively_at_once_are_made_once_each():
+    queries = ("resident permit", "resident permit", "visitor permit")
+    calls = [ToolCall(call_id=str(n), name="search", arguments={"query": query}) for n, query in enumerate(queries)]
+    talk = await live(Native(calls, GOOD))
+    assert [step.content.arguments["query"] for step in of(talk, ToolCallStep)] == ["resident permit", "visitor permit"]
+
+
+async def test_a_critic_is_shown_the_conversation_in_its_own_mode():
+    """The assistant makes native calls; the critic's endpoint may know no tools at all."""
+    speaker = Native([ToolCall(call_id="1", name="search", arguments={"query": "resident permit"})], GOOD)
+    critic = Told({"critique": lambda ask: SUPPORTED})
+    async with bench_over(speaker=speaker) as bench:
+        both = replace(bench, speakers={"generator": speaker, "critic": critic})
+        await LiveRagAssistant(critic="critic")(asked_about(QUESTION, PERMIT), both)
+    assert [(ask.native, ask.tools) for ask in critic.asked] == [(False, ())]
+
+
+async def test_a_model_that_writes_its_queries_instead_of_calling_still_searches():
+    speaker = Native([], GOOD)
+    speaker.answers["search"] = lambda ask: {"queries": ["resident permit"]}
+    assert len(of(await live(speaker, tool_choice="auto"), ToolCallStep)) == 1
+
+
+async def test_a_document_found_again_with_another_text_is_read_and_cited_as_another_one():
+    texts = ["A permit costs 120 euros a year.", "A permit for a second car costs 240 euros."]
+
+    class Passages:
+        async def search(self, query, limit, where=None):
+            return [Hit(document=Document(doc_id="parking", body=texts["second" in query]), score=1.0, rank=1)]
+
+    second = {**GOOD, "citations": [{"document": 2, "quote": texts[1]}, {"document": 1, "quote": texts[0]}]}
+    speaker = Told({**searching("second car").answers, "critique": lambda ask: SUPPORTED})
+    speaker.answers["move"] = lambda ask: (
+        {"action": "search", "queries": ["second car"], "answer": "", "citations": [], "answerability": "unanswerable"}
+        if len(ask.values["documents"]) == 1
+        else {"action": "answer", "queries": [], **second}
+    )
+    async with bench_over(speaker=speaker) as bench:
+        tool = replace(bench.tools["search"], retriever=Passages())
+        talk = await LiveRagAssistant()(asked_about(QUESTION, PERMIT), replace(bench, tools={"search": tool}))
+    assert [(cited.doc_id, cited.quote) for cited in talk.steps[-1].citations] == [
+        ("parking", texts[1]),
+        ("parking", texts[0]),
+    ]
+    assert not validation.faults(talk)
+    told = "\n".join(str(message["content"]) for message in Prompts().messages(speaker.asked[-1]))
+    assert told.count(texts[0]) == told.count(f"[Document 2]\n{texts[1]}") == 1
+
+
 async def test_a_model_that_may_do_without_a_search_can_answer_at_once():
     talk = await live(
         searching({"answer": "Hello! How can I help?", "citations": [], "answerability": "unanswerable"}, first=()),
@@ -530,7 +675,11 @@ async def test_several_tools_are_offered_by_number():
         )
         talk = await LiveRagAssistant()(asked_about(QUESTION, PERMIT), both)
         assert of(talk, ToolCallStep)[0].content.name == "archive"
-        assert check_tools(LiveRagAssistant(tools=("wiki",)), tools) == "no tool 'wiki'; there are: search, archive"
+        with pytest.raises(TaskError, match="unknown tool 'wiki'"):
+            LiveRagAssistant(tools=("wiki",)).offers(tools)
+        with pytest.raises(TaskError, match="nothing to search with"):
+            LiveRagAssistant().offers({})
+        assert LiveRagAssistant(tools=("archive",)).offers(tools) == ("archive",)
 
 
 async def test_a_model_without_a_value_is_an_error_of_this_conversation():

@@ -11,15 +11,27 @@ from dgt_rag.task import Task
 from dgt_rag.validation import faults
 
 
+class Ended(Exception):
+    """A stage gave up; `talk` is the conversation as far as it came."""
+
+    def __init__(self, talk: ConversationDataPoint, why: Dropped | ModelError) -> None:
+        super().__init__(str(why))
+        self.talk = talk
+        self.why = why
+
+
 async def through(stages: Sequence[Stage], talk: ConversationDataPoint, bench: Bench) -> ConversationDataPoint:
-    """Return the conversation that these stages make of one, each with dice of its own."""
+    """Return the conversation that these stages make of one, each with dice of its own; raises `Ended`."""
     for place, stage in enumerate(stages):
         try:
             talk = await stage(talk, bench.at(place))
-        except (Dropped, ModelError, DgtError):
+        except (Dropped, ModelError) as why:
+            raise Ended(talk, why) from why
+        except DgtError:
             raise
         except Exception as bug:  # a stage may be a guest's; a bug in it costs this conversation, not the night's run
-            raise Dropped("stage_error", f"{stage.plugin_name()}: {type(bug).__name__}: {bug} ({_where(bug)})") from bug
+            said = f"{stage.plugin_name()}: {type(bug).__name__}: {bug} ({_where(bug)})"
+            raise Ended(talk, Dropped("stage_error", said)) from bug
     return talk
 
 
@@ -45,11 +57,12 @@ async def make_conversation(task: Task, bench: Bench, index: int) -> Conversatio
             before = talk.turns
             talk = whole = await through(task.iteration_stages, talk, bench.at("turn", talk.turns))
             if talk.turns == before:
-                raise Dropped("no_answer", "the iteration stages wrote no assistant step")
+                raise Ended(talk, Dropped("no_answer", "the iteration stages wrote no assistant step"))
         talk = await through(task.termination_stages, talk, bench.at("end"))
-    except (Dropped, ModelError) as end:
+    except Ended as end:
         if whole.turns < task.min_turns:
-            return talk.drop(end.reason, getattr(end, "detail", "") or str(end), end.raw)
+            why = end.why
+            return end.talk.drop(why.reason, getattr(why, "detail", "") or str(why), why.raw)
         talk = whole
     wrong = faults(talk)
     return talk.drop("invalid_conversation", "; ".join(wrong[:5])) if wrong else talk.keep()

@@ -13,6 +13,8 @@ from dgt_rag.engines.faults import draw_fault, fault_error, irrelevant
 from dgt_rag.errors import TaskError
 from dgt_rag.records import FoundDocument, Hit, ToolCall, ToolError, ToolResult, ToolSpec
 
+MISTAKES = ("unknown_tool", "invalid_arguments")
+"""Errors of calls that were wrong in themselves: no such tool, or arguments that do not fit its schema."""
 _LIMITS = ("limit", "k", "top_k", "max_results", "num_results")
 _EXCLUDED = 20
 """Of so many best hits none is given as irrelevant."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, assert_never
 
 from pydantic import JsonValue
 
+from dgt_rag.engines.tool import MISTAKES
 from dgt_rag.formats.base import Formatter
 from dgt_rag.records import (
     AssistantStep,
@@ -37,7 +38,8 @@ LIVE_PROMPT = (
 class MessagesFormatter(Formatter):
     """Chat messages in OpenAI's form: `messages`, `tools` with a live assistant, `documents` with a static one.
 
-    A static row shows its documents to the model that is trained: in the system message, which every trainer renders, and
+    A search of the assistant that was wrong in itself (no such tool, arguments that do not fit) stands in `final_data.jsonl`
+    and in no row, since whoever is trained on it would learn it. A static row shows its documents to the model that is trained: in the system message, which every trainer renders, and
     in the column `documents`, which the chat templates of RAG models read.
     """
 
@@ -83,9 +85,12 @@ class StaticRagFormatter(MessagesFormatter):
 
 
 def chat_messages(steps: Sequence[Step]) -> list[JsonValue]:
-    """Return the messages of what was said and searched; calls made at once stand in one message."""
+    """Return the messages of what was said and searched; calls made at once stand in one message, wrong ones nowhere."""
+    results = (step.content for step in steps if isinstance(step, ToolResultStep))
+    wrong = {one.call_id for one in results if one.error and one.error.type in MISTAKES}
+    right = [s for s in steps if not (isinstance(s, ToolCallStep | ToolResultStep) and s.content.call_id in wrong)]
     messages: list[JsonValue] = []
-    for calling, group in groupby(steps, key=lambda step: isinstance(step, ToolCallStep)):
+    for calling, group in groupby(right, key=lambda step: isinstance(step, ToolCallStep)):
         if calling:
             calls: list[JsonValue] = [_call(step) for step in group if isinstance(step, ToolCallStep)]
             messages.append({"role": "assistant", "content": "", "tool_calls": calls})

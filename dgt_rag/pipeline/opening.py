@@ -8,8 +8,8 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.errors import TaskError
+from dgt_rag.records import ToolSpec
 from dgt_rag.samplers.base import Shelf
-from dgt_rag.stages.assistant_live import LiveRagAssistant, check_tools
 from dgt_rag.stages.base import Bench
 from dgt_rag.stages.examples import Examples, read_examples
 from dgt_rag.task import Task
@@ -84,9 +84,11 @@ def offered_tools(task: Task, retrievers: Mapping[str, Retriever]) -> dict[str, 
     found = {tool.spec.name: tool for tool in tools}
     if len(found) < len(tools):
         raise TaskError("tools: two tools have one name; give them different `name`s or `tool_name`s")
-    for stages in task.stages.values():
-        for stage in stages:
-            problem = check_tools(stage, found) if isinstance(stage, LiveRagAssistant) else ""
-            if problem:
-                raise TaskError(f"{stage.plugin_name()}: tools: {problem}")
+    offered_by(task, found)
     return found
+
+
+def offered_by(task: Task, tools: Mapping[str, SearchTool]) -> dict[str, ToolSpec]:
+    """Return the tools that any stage of a task offers to its model, by name; a stage that names another is refused."""
+    names = {name for stages in task.stages.values() for stage in stages for name in stage.offers(tools)}
+    return {name: tool.spec for name, tool in tools.items() if name in names}

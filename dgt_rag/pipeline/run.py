@@ -18,10 +18,10 @@ from dgt_rag.executors.local import work_off
 from dgt_rag.guard import Guard, Guards
 from dgt_rag.loader import task_text
 from dgt_rag.pipeline.ledger import Ledger
-from dgt_rag.pipeline.opening import opened
+from dgt_rag.pipeline.opening import offered_by, opened
 from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.progress import Progress
-from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.records import ConversationDataPoint, Document, ToolSpec
 from dgt_rag.report.page import Page
 from dgt_rag.report.summary import Summary
 from dgt_rag.stages.base import Bench
@@ -31,6 +31,9 @@ from dgt_rag.store.identity import identity
 from dgt_rag.store.journal import Journal
 from dgt_rag.task import Task
 from dgt_rag.world import World
+
+_WIDTH = 8
+"""How many conversations are in the air where no stage asks a model of ours."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,13 @@ async def run_task(task: Task, way: Way | None = None) -> RunResult:
     async with AsyncExitStack() as stack:
         folder = RunFolder(Path(task.output_dir) / task.task_name)
         stack.callback(folder.close)
-        if way.restart:
-            folder.restart(formatter.file_name for formatter in task.formatters)
         calls = stack.enter_context(open_calls(folder.path / "calls.sqlite", way.cache))
         order = Order()
         world = World(guards=way.guards, say=way.say, calls=calls, corpora=way.corpora, order=order)
         bench = await stack.enter_async_context(opened(task, world))
+        if way.restart:
+            # not before all is open: a task that cannot run must not cost the rows there are
+            folder.restart(formatter.file_name for formatter in task.formatters)
         return await Run(task, way, folder, calls, bench).go(order)
 
 
@@ -93,11 +97,14 @@ class Run:
         self.folder = folder
         self.calls = calls
         self.bench = bench
+        self._corpus = 0
         self.progress = Progress(task.task_name, task.num_outputs, totals=calls.totals, endpoints=self._endpoint_lines)
 
     async def go(self, order: Order) -> RunResult:
         """Make what is owed, then write the rows; on the way out of a stop as well."""
         made_from = await self._identity()
+        # asked now: when the run ends because an engine is gone, what is finished is still written
+        self._corpus = await self._corpus_size()
         self.folder.check(made_from)
         self.folder.write("run.json", _json({"identity": made_from, "status": "begun", **_versions()}))
         self.folder.write("task.yaml", task_text(self.task))
@@ -123,10 +130,6 @@ class Run:
 
     async def _identity(self) -> dict[str, str]:
         return identity(self.task, {name: await shelf.fingerprint() for name, shelf in self.bench.retrievers.items()})
-
-    @property
-    def _live(self) -> bool:
-        return any(stage.uses_tools for stages in self.task.stages.values() for stage in stages)
 
     async def _make(self, ledger: Ledger) -> None:
         self.progress.resumed = sum(1 for _ in ledger.journal.kept(self.task.num_outputs))
@@ -155,7 +158,7 @@ class Run:
         self.progress.dropped = ledger.reasons
 
     def _width(self) -> int:
-        return self.task.concurrency or max(speaker.width for speaker in self.bench.speakers.values())
+        return self.task.concurrency or max((speaker.width for speaker in self.bench.speakers.values()), default=_WIDTH)
 
     async def _keep_within_budget(self) -> None:
         if self.task.max_minutes is None and self.task.max_tokens is None and self.task.max_cost is None:
@@ -178,20 +181,11 @@ class Run:
     async def _finish(self, journal: Journal, ledger: Ledger, made_from: dict[str, str], status: str) -> RunResult:
         """Write what there is, in index order, and the facts about it."""
         journal.sync()
-        summary = Summary(self.task.num_outputs, corpus=await self._corpus_size(), dropped=ledger.reasons)
-        indices = list(journal.kept(self.task.num_outputs))
-        self.folder.write_lines("final_data.jsonl", (journal.line(index) for index in indices))
+        summary = Summary(self.task.num_outputs, corpus=self._corpus, dropped=ledger.reasons)
         page = Page(self.task.task_name)
-        for index in indices:
-            talk = journal.read(index)
-            summary.add(talk)
-            page.add(talk)
-        for index in ledger.dropped():
-            page.add(journal.read(index))
-        tools = {name: tool.spec for name, tool in self.bench.tools.items()} if self._live else {}
-        for formatter in self.task.formatters:
-            rows = (row for index in indices for row in formatter.rows(journal.read(index), tools))
-            self.folder.write_rows(formatter.file_name, rows)
+        tools = offered_by(self.task, self.bench.tools)
+        # beside the loop: other tasks of the same command may still be at work
+        await asyncio.to_thread(self._write_rows, ledger, summary, page, tools)
         spent = self.calls.totals()
         self.progress.totals = lambda: spent  # a display may look again when the store of calls is closed
         facts: dict[str, Any] = {
@@ -213,6 +207,20 @@ class Run:
         self.folder.write("run.json", _json(facts))
         self.folder.write("report.html", page.html(facts, task_text(self.task)))
         return RunResult(self.folder.path, summary, facts)
+
+    def _write_rows(self, ledger: Ledger, summary: Summary, page: Page, tools: Mapping[str, ToolSpec]) -> None:
+        journal = ledger.journal
+        indices = list(journal.kept(self.task.num_outputs))
+        self.folder.write_lines("final_data.jsonl", (journal.line(index) for index in indices))
+        for index in indices:
+            talk = journal.read(index)
+            summary.add(talk)
+            page.add(talk)
+        for index in ledger.dropped():
+            page.add(journal.read(index))
+        for formatter in self.task.formatters:
+            rows = (row for index in indices for row in formatter.rows(journal.read(index), tools))
+            self.folder.write_rows(formatter.file_name, rows)
 
     async def _corpus_size(self) -> int:
         names = {name for stages in self.task.stages.values() for stage in stages for name in stage.engine_names()}

@@ -57,7 +57,7 @@ class Prompts:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self._systems: dict[tuple[Any, ...], str] = {}
+        self._systems: dict[tuple[Any, ...], tuple[str, Any]] = {}
 
     @cached_property
     def _environment(self) -> ImmutableSandboxedEnvironment:
@@ -75,7 +75,8 @@ class Prompts:
     def messages(self, ask: Ask) -> list[Message]:
         """Return the chat messages of a request."""
         values = {"talk": ask.talk, "native": ask.native, "searching": False, **ask.values}
-        values["numbers"] = {document.doc_id: n for n, document in enumerate(ask.values["documents"], start=1)}
+        numbered = reversed(list(enumerate(ask.values["documents"], start=1)))
+        values["numbers"] = {(document.doc_id, document.body): number for number, document in numbered}
         values["repeated"] = _repeated(ask.talk.steps)
         system = {"role": "system", "content": self._system(ask, values)}
         tail = self.render(f"{ask.purpose}.j2", values).strip()
@@ -88,13 +89,20 @@ class Prompts:
         """Return the system message; it sees only what stays the same, and is made once for a conversation."""
         fixed = {name: values[name] for name in _FIXED if name in values}
         documents = () if fixed["searching"] else fixed["documents"]
-        key = (ask.system, *(document.doc_id for document in documents), *(seed.conversation_id for seed in fixed["examples"]))
+        key = (
+            ask.system,
+            fixed["instructions"],
+            *((tool.name, tool.description) for tool in fixed.get("offered", ())),
+            *((document.doc_id, document.title, document.body) for document in documents),
+            *(id(seed) for seed in fixed["examples"]),
+        )
         if key not in self._systems:
             # more than are in the air need not be remembered
             if len(self._systems) >= 1024:
                 self._systems.clear()
-            self._systems[key] = self.render(f"{ask.system}.j2", {**fixed, "documents": documents})
-        return self._systems[key]
+            # the examples stand beside the text, so that no other object gets the id of one while it counts
+            self._systems[key] = (self.render(f"{ask.system}.j2", {**fixed, "documents": documents}), fixed["examples"])
+        return self._systems[key][0]
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """Fill a template."""
@@ -131,15 +139,16 @@ class Prompts:
         return out
 
 
-def _repeated(steps: tuple[Step, ...]) -> frozenset[tuple[str, str]]:
-    """Return which hits (call and document) were shown by an earlier search; their text need not be read twice."""
-    seen: set[str] = set()
-    again: set[tuple[str, str]] = set()
+def _repeated(steps: tuple[Step, ...]) -> frozenset[tuple[str, int]]:
+    """Return which hits (call and rank) were shown by an earlier search; their text need not be read twice."""
+    seen: set[tuple[str, str]] = set()
+    again: set[tuple[str, int]] = set()
     for step in steps:
         if isinstance(step, ToolResultStep):
-            ids = [hit.doc_id for hit in step.content.result or ()]
-            again |= {(step.content.call_id, doc_id) for doc_id in ids if doc_id in seen}
-            seen |= set(ids)
+            for hit in step.content.result or ():
+                if (hit.doc_id, hit.body) in seen:
+                    again.add((step.content.call_id, hit.rank))
+                seen.add((hit.doc_id, hit.body))
     return frozenset(again)
 
 

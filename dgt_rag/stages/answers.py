@@ -12,7 +12,7 @@ from dgt_rag.citations import find_citation
 from dgt_rag.errors import Dropped
 from dgt_rag.llm.base import Ask, Reply
 from dgt_rag.records import Answerability, AssistantStep, Citation, ConversationDataPoint, Critique, Document, Usage
-from dgt_rag.stages.base import Bench, ModelStage, answer_of
+from dgt_rag.stages.base import Bench, ModelStage, answer_of, talks_of_documents
 
 
 class CitedQuote(BaseModel):
@@ -23,11 +23,14 @@ class CitedQuote(BaseModel):
 
 
 class AnswerReply(BaseModel):
-    """An answer, the spans it rests on, and whether the documents hold it."""
+    """The spans an answer rests on, whether the documents hold it, and the answer.
 
-    answer: str = Field(min_length=1)
+    Where a schema is enforced, a model writes its fields in this order: first what it found, then what follows from it.
+    """
+
     citations: list[CitedQuote] = Field(max_length=12)
     answerability: Answerability
+    answer: str = Field(min_length=1)
 
 
 class CritiqueReply(BaseModel):
@@ -89,7 +92,7 @@ async def settle(stage: AnswerStage, draft: Draft, reply: Reply, bench: Bench) -
             reply = await answer_of(bench.speakers[stage.generator], ask)
         asked.append(reply)
         step = _step(stage, draft, reply)
-        reason, issues = ("", []) if draft.closing else faults(step, reply, draft.documents)
+        reason, issues = flaws(step.content) if draft.closing else faults(step, reply, draft.documents)
         if not reason and stage.critique and not draft.closing:
             verdict = await _criticise(stage, draft, step, bench)
             asked.append(verdict)
@@ -123,10 +126,6 @@ def _step(stage: AnswerStage, draft: Draft, reply: Reply) -> AssistantStep:
     )
 
 
-_TALKS_OF_DOCUMENTS = re.compile(
-    r"\[document|\bdocuments? \d|\b(?:according to|based on|provided|given) (?:the |these |your )?documents?\b|\bthe documents? (?:says?|states?|mentions?)\b",
-    re.IGNORECASE,
-)
 _MARKERS = re.compile(r"<\|[a-z_]+\|>|</?(?:think|s|answer|tool_call)>|\"answerability\"|^\s*\{\s*\"", re.IGNORECASE)
 
 
@@ -140,11 +139,16 @@ def faults(step: AssistantStep, reply: Reply, documents: Sequence[Document]) -> 
         ]
     if value.answerability in {"answerable", "partial"} and not step.citations:
         return "no_citation", ["The answer states facts without a citation; each fact needs a quote from a document."]
-    if _TALKS_OF_DOCUMENTS.search(step.content):
+    return flaws(step.content)
+
+
+def flaws(text: str) -> tuple[str, list[str]]:
+    """Return why code refuses the words of an answer, whatever they rest on; ("", []) if it does not."""
+    if talks_of_documents(text):
         return "talks_of_documents", [
             "The answer talks about documents or their numbers; speak to the person about the matter itself."
         ]
-    if _MARKERS.search(step.content) or not any(letter.isalnum() for letter in step.content):
+    if _MARKERS.search(text) or not any(letter.isalnum() for letter in text):
         return "malformed_answer", ["The answer holds marks of its format instead of plain text."]
     return "", []
 

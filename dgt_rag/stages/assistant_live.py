@@ -1,6 +1,7 @@
 """The assistant that searches while it talks, and answers from what it found."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import ClassVar, Literal
@@ -8,8 +9,10 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, JsonValue, create_model
 
 from dgt_rag.dice import Dice
-from dgt_rag.engines.tool import SearchTool
+from dgt_rag.engines.tool import MISTAKES
+from dgt_rag.errors import Dropped, TaskError
 from dgt_rag.llm.base import Ask, Reply, Speaker
+from dgt_rag.plugins import unknown
 from dgt_rag.records import (
     AssistantStep,
     ConversationDataPoint,
@@ -42,12 +45,27 @@ class SearchReply(BaseModel):
     queries: list[str] = Field(max_length=_AT_ONCE)
 
 
-class MoveReply(AnswerReply):
-    """The next move: more searches, or the answer."""
+class Move(BaseModel):
+    """What is done next. Its fields come before those of the answer: a model decides before it writes."""
 
     action: Literal["search", "answer"]
     queries: list[str] = Field(max_length=_AT_ONCE)
+
+
+class MoveReply(AnswerReply, Move):
+    """The next move: more searches, or the answer."""
+
     answer: str
+
+
+class LastMove(BaseModel):
+    """A move that can only be the answer."""
+
+    action: Literal["answer"] = "answer"
+
+
+class LastReply(AnswerReply, LastMove):
+    """The answer, in the form of a move."""
 
 
 @lru_cache(maxsize=32)
@@ -69,7 +87,6 @@ class LiveRagAssistant(AnswerStage):
 
     name: Literal["lm/assistant/rag/live"] = "lm/assistant/rag/live"
     aliases: ClassVar[tuple[str, ...]] = ("lm/assistant/rag",)
-    uses_tools: ClassVar[bool] = True
     tools: tuple[str, ...] = ()
     """The tools offered, by name; all there are if not given."""
     max_tool_rounds: int = Field(default=3, ge=1)
@@ -77,10 +94,21 @@ class LiveRagAssistant(AnswerStage):
     tool_choice: Literal["required", "auto"] = "required"
     """Whether each turn (but the closing one) must begin with a search, or the model decides."""
 
+    def offers(self, tools: Collection[str]) -> tuple[str, ...]:
+        """Return the tools named, or all; refuses a name that is not there, and a run without tools."""
+        missing = [name for name in self.tools if name not in tools]
+        if missing:
+            raise TaskError(f"{self.name}: tools: {unknown('tool', missing[0], list(tools))}")
+        if not tools:
+            raise TaskError(f"{self.name}: there is nothing to search with; name an engine under `tools.engines`")
+        return self.tools or tuple(tools)
+
     async def __call__(self, talk: ConversationDataPoint, bench: Bench) -> ConversationDataPoint:
         """Return the conversation with the searches of this turn and the assistant's answer."""
         turn = Turn(self, bench, talk)
         reply = await turn.search_and_answer()
+        if self.tool_choice == "required" and not turn.closing and not turn.searched:
+            raise Dropped("no_valid_search", "no call of the turn fits a tool's schema", reply.text)
         documents = tuple(turn.talk.found())
         draft = Draft(turn.talk, documents, turn.ask, turn.closing)
         return turn.talk.add(await settle(self, draft, reply, bench))
@@ -93,7 +121,7 @@ class Turn:
         self.stage = stage
         self.bench = bench
         self.talk = talk
-        self.tools = {name: bench.tools[name] for name in stage.tools or bench.tools}
+        self.tools = {name: bench.tools[name] for name in stage.offers(bench.tools)}
         self.closing = bool(talk.last_flow and talk.last_flow.terminate)
         self.calls = 0
         self.begin = len(talk.steps)
@@ -102,6 +130,12 @@ class Turn:
     def speaker(self) -> Speaker:
         """The model that plays the assistant."""
         return self.bench.speakers[self.stage.generator]
+
+    @property
+    def searched(self) -> bool:
+        """Whether any call of this turn was one that a tool could answer."""
+        results = (step.content for step in self.talk.steps[self.begin :] if isinstance(step, ToolResultStep))
+        return any(result.error is None or result.error.type not in MISTAKES for result in results)
 
     async def search_and_answer(self) -> Reply:
         """Search until the model answers or the rounds are used up; return the reply that holds the answer."""
@@ -114,34 +148,40 @@ class Turn:
             reply = await self._move(last)
             if not isinstance(reply.value, MoveReply):
                 return reply
-            calls = self._new_calls(_query_pairs(reply.value.queries, list(self.tools)))
             if reply.value.action == "answer" and reply.value.answer.strip():
                 return reply
+            calls = self._new_calls(reply.value.queries)
             # a model that wants to search but has no new query is asked for its answer
             rounds = rounds + await self._execute(calls, reply.provenance) if calls else self.stage.max_tool_rounds
 
     async def _first_calls(self) -> tuple[list[ToolCall], Provenance]:
         """Return the first searches of the turn; none if the model may do without and does."""
         if self.speaker.tool_mode == "native":
-            reply = await self.speaker.reply(
-                self.ask("search", self.talk, SearchReply, {}, choice=self.stage.tool_choice)
-            )
-            if self.speaker.tool_mode == "native":
-                return [
-                    self._numbered(call.name, call.arguments) for call in reply.tool_calls[:_AT_ONCE]
-                ], reply.provenance
-        least = 1 if self.stage.tool_choice == "required" else 0
-        reply = await answer_of(
-            self.speaker, self.ask("search", self.talk, _queries_of(SearchReply, len(self.tools), least), {})
-        )
-        assert isinstance(reply.value, SearchReply)
-        return self._new_calls(_query_pairs(reply.value.queries, list(self.tools))), reply.provenance
+            reply = await self.speaker.reply(self._first_ask())
+            # an endpoint that turned out to ignore tools is asked again, for a value
+            if reply.tool_calls or reply.value or self.speaker.tool_mode == "native":
+                return self._calls_of(reply), reply.provenance
+        reply = await answer_of(self.speaker, self._first_ask())
+        return self._calls_of(reply), reply.provenance
+
+    def _first_ask(self) -> Ask:
+        required = self.stage.tool_choice == "required"
+        reply_type = _queries_of(SearchReply, len(self.tools), int(required))
+        return self.ask("search", self.talk, reply_type, {"required": required}, choice=self.stage.tool_choice)
+
+    def _calls_of(self, reply: Reply) -> list[ToolCall]:
+        if isinstance(reply.value, SearchReply):
+            return self._new_calls(reply.value.queries)
+        different: dict[str, ToolCall] = {}
+        for call in reply.tool_calls:
+            different.setdefault(_fold(call.name, call.arguments), call)
+        return [self._numbered(call.name, call.arguments) for call in list(different.values())[:_AT_ONCE]]
 
     async def _move(self, last: bool) -> Reply:
-        base = AnswerReply if last else _queries_of(MoveReply, len(self.tools), 0)
+        base = LastReply if last else _queries_of(MoveReply, len(self.tools), 0)
         assert issubclass(base, AnswerReply)
         reply_type = cited(base, len(list(self.talk.found())))
-        values: dict[str, object] = {"last_round": last, "closing": self.closing, "round": self.calls}
+        values: dict[str, object] = {"last_round": last, "closing": self.closing}
         return await answer_of(self.speaker, self.ask("move", self.talk, reply_type, values))
 
     async def _execute(self, calls: list[ToolCall], provenance: Provenance) -> int:
@@ -150,7 +190,7 @@ class Turn:
             return 0
         name = self.stage.name
         dice = self.bench.dice.child("search")
-        results = [await self._result(call, dice.child(call.call_id)) for call in calls]
+        results = await asyncio.gather(*(self._result(call, dice.child(call.call_id)) for call in calls))
         made = [
             ToolCallStep(stage_name=name, content=call, provenance=provenance if n == 0 else None)
             for n, call in enumerate(calls)
@@ -174,17 +214,19 @@ class Turn:
         self.calls += 1
         return call
 
-    def _new_calls(self, queries: list[tuple[str, str]]) -> list[ToolCall]:
+    def _new_calls(self, queries: list[str] | list[Query]) -> list[ToolCall]:
         """Return calls for the queries that this turn has not made yet; one that failed may be made again."""
         turn = self.talk.steps[self.begin :]
         failed = {step.content.call_id for step in turn if isinstance(step, ToolResultStep) and step.content.error}
         calls_made = [step.content for step in turn if isinstance(step, ToolCallStep)]
-        made = {_fold(call.arguments) for call in calls_made if call.call_id not in failed}
+        made = {_fold(call.name, call.arguments) for call in calls_made if call.call_id not in failed}
+        names = list(self.tools)
         calls = []
-        for name, query in queries:
+        for said in queries:
+            name, query = (names[0], said) if isinstance(said, str) else (names[said.tool - 1], said.query)
             arguments: dict[str, JsonValue] = {self.tools[name].query_key: query.strip()}
-            if query.strip() and _fold(arguments) not in made:
-                made.add(_fold(arguments))
+            if query.strip() and _fold(name, arguments) not in made:
+                made.add(_fold(name, arguments))
                 calls.append(self._numbered(name, arguments))
         return calls
 
@@ -214,7 +256,8 @@ class Turn:
             "searching": True,
             "offered": tuple(tool.spec for tool in self.tools.values()),
         }
-        native = self.speaker.tool_mode == "native"
+        asked = self.stage.critic if purpose == "critique" and self.stage.critic else self.stage.generator
+        native = self.bench.speakers[asked].tool_mode == "native"
         ask = Ask(
             purpose,
             seen,
@@ -230,15 +273,5 @@ class Turn:
         )
 
 
-def _query_pairs(queries: list[str] | list[Query], tools: list[str]) -> list[tuple[str, str]]:
-    return [(tools[0], query) if isinstance(query, str) else (tools[query.tool - 1], query.query) for query in queries]
-
-
-def _fold(arguments: Mapping[str, JsonValue]) -> str:
-    return " ".join(str(value).lower() for value in arguments.values())
-
-
-def check_tools(stage: LiveRagAssistant, tools: Mapping[str, SearchTool]) -> str:
-    """Return what is wrong with the tools that a stage names, or nothing."""
-    missing = [name for name in stage.tools if name not in tools]
-    return f"no tool {missing[0]!r}; there are: {', '.join(tools)}" if missing else ""
+def _fold(name: str, arguments: Mapping[str, JsonValue]) -> str:
+    return " ".join(" ".join([name, *(str(value) for value in arguments.values())]).lower().split())

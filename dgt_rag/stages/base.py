@@ -1,7 +1,8 @@
 """What a stage is: `async (conversation, bench) -> conversation`. One that gives up raises `Dropped`."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -44,8 +45,11 @@ class Stage(Plugin, ABC):
 
     kind: ClassVar[str] = "stages"
     key: ClassVar[str] = "name"
-    uses_tools: ClassVar[bool] = False
-    """Whether it makes tool calls, so that rows must hold the tools' definitions."""
+
+    def offers(self, tools: Collection[str]) -> tuple[str, ...]:
+        """Return which of the run's tools it offers to its model, by name; rows hold their definitions."""
+        del tools
+        return ()
 
     def model_names(self) -> tuple[str, ...]:
         """Return the names of the models it asks, as the task names them."""
@@ -91,6 +95,23 @@ def ask_for(
         update={"steps": tuple(step for step in talk.steps if step.role not in {"tool_call", "tool_result"})}
     )
     return Ask(purpose, seen, {**shared, **values}, reply_type, bench.dice.child(purpose), sampling=stage.sampling)
+
+
+_OF_DOCUMENTS = re.compile(
+    r"\[document|\bdocuments? \d"
+    # "based on the documents you hand in" is about the person's own papers
+    r"|\b(?:according to|based on) (?:the |these |your )?(?:provided |given |available )?documents?\b"
+    r"(?! (?:you|that you|which you|from|of|sent|submitted|filed|handed|required|attached))"
+    r"|\b(?:provided|given|available) (?:documents?|context|passages?|excerpts?) (?:do|does|did)(?: not|n.t)\b"
+    r"|\bthe (?:(?:provided|given|available) )?(?:documents?|context|passages?|excerpts?) "
+    r"(?:(?:do|does)(?: not|n.t) )?(?:says?|states?|mentions?|covers?|specif(?:y|ies))\b",
+    re.IGNORECASE,
+)
+
+
+def talks_of_documents(text: str) -> bool:
+    """Say whether somebody in a conversation speaks of the documents that it was written from."""
+    return _OF_DOCUMENTS.search(text) is not None
 
 
 async def answer_of(speaker: Speaker, ask: Ask) -> Reply:

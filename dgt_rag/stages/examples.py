@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from dgt_rag.errors import TaskError
 from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.sentences import sentence
 
 _WORD = re.compile(r"\w{3,}")
 
@@ -21,13 +22,14 @@ class Examples:
     def __init__(self, seeds: Sequence[ConversationDataPoint] = (), count: int = 1) -> None:
         self.seeds = tuple(seeds)
         self.count = count
-        self._chosen: dict[tuple[str, ...], tuple[ConversationDataPoint, ...]] = {}
+        self._chosen: dict[tuple[int, ...], tuple[ConversationDataPoint, ...]] = {}
 
     def like(self, documents: Sequence[Document]) -> tuple[ConversationDataPoint, ...]:
         """Return the seeds whose words are most like those of the documents, by weighted overlap; ties by place."""
         if not self.seeds or not self.count:
             return ()
-        key = tuple(document.doc_id for document in documents)
+        # engines may give one id to different documents
+        key = tuple(hash((document.doc_id, document.title, document.body)) for document in documents)
         if key not in self._chosen:
             # a conversation asks for the same ones again and again; no more are remembered than may be in the air
             if len(self._chosen) >= 2048:
@@ -86,7 +88,7 @@ def read_examples(path: Path) -> tuple[ConversationDataPoint, ...]:
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
                 raise TaskError(
-                    f"{path}:{number}: not a seed conversation: {place + ': ' if place else ''}{first['msg']}"
+                    f"{path}:{number}: not a seed conversation: {place + ': ' if place else ''}{sentence(first)}"
                 ) from error
             if not seed.turns:
                 raise TaskError(

@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from dgt_rag.errors import Dropped
 from dgt_rag.records import ConversationDataPoint, FlowControllerStep
@@ -48,6 +49,9 @@ class FlowController(ModelStage):
     def _check(self) -> Self:
         for name in self.termination_patterns:
             by_name(name, self.patterns)
+        others = [pattern for pattern in self.patterns if pattern.name not in self.termination_patterns]
+        if not any(pattern.may_open for pattern in others):
+            raise PydanticCustomError("task", "patterns: none of them may be the first turn of a conversation")
         return self
 
     @property
@@ -82,6 +86,7 @@ class FlowController(ModelStage):
         return FlowControllerStep(
             stage_name=self.name,
             content=pattern.name,
+            description=pattern.description,
             hint=pattern.hint,
             terminate=True,
             eligible_patterns=(pattern.name,),
@@ -110,6 +115,7 @@ class FlowController(ModelStage):
         return FlowControllerStep(
             stage_name=self.name,
             content=chosen.name,
+            description=chosen.description,
             hint=reply.value.hint,
             eligible_patterns=fits,
             provenance=reply.provenance,

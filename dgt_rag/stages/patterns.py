@@ -28,7 +28,7 @@ class FlowPattern(Settings):
     """The first turn it may be used in."""
     max_turn: int | None = Field(default=None, ge=1)
     """The last turn it may be used in."""
-    requires_documents: int = Field(default=1, ge=0)
+    requires_documents: int = Field(default=0, ge=0)
     """How many documents the conversation must have at least."""
     after: tuple[str, ...] = ()
     """The turn before must be one of these patterns."""
@@ -39,6 +39,11 @@ class FlowPattern(Settings):
     def label(self) -> str:
         """Its name as the model sees it."""
         return self.name.removeprefix("rag/").replace("_", " ")
+
+    @property
+    def may_open(self) -> bool:
+        """Whether its rules allow it as the first turn, if there are documents enough."""
+        return self.min_turn == 1 and not self.after
 
     def allows(self, talk: ConversationDataPoint) -> bool:
         """Say whether its rules allow it as the next turn."""

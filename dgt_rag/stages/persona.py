@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue, ValidationError
 from dgt_rag.errors import TaskError
 from dgt_rag.plugins import InputFile, Settings
 from dgt_rag.records import ConversationDataPoint, Personality, PersonaStep, Record
+from dgt_rag.sentences import sentence
 from dgt_rag.stages.base import Bench, Stage
 
 
@@ -71,7 +72,9 @@ class PersonaStore(Settings):
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
-                raise TaskError(f"{self.data_path}:{number}: not a persona: {place}: {first['msg']}") from error
+                raise TaskError(
+                    f"{self.data_path}:{number}: not a persona: {place + ': ' if place else ''}{sentence(first)}"
+                ) from error
         if not found:
             raise TaskError(
                 f"{self.data_path}: holds no persona; one JSON object a line with at least `role` is needed"

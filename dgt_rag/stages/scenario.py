@@ -41,7 +41,8 @@ class RagScenario(ModelStage):
         if not documents:
             raise Dropped("no_documents", "the sampler found no document")
         grounded = talk.add(ScenarioStep(content="", documents=documents))
-        ask = ask_for(self, "scenario", grounded, bench, ScenarioReply)
+        persona = talk.persona.content if talk.persona else ""
+        ask = ask_for(self, "scenario", grounded, bench, ScenarioReply, persona=persona)
         reply = await answer_of(bench.speakers[self.generator], ask)
         assert isinstance(reply.value, ScenarioReply)
         step = ScenarioStep(

@@ -1,6 +1,5 @@
 """Writes what the user says next."""
 
-import re
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -8,14 +7,7 @@ from pydantic import BaseModel, Field
 from dgt_rag.errors import Dropped
 from dgt_rag.llm.base import Reply
 from dgt_rag.records import ConversationDataPoint, UserStep
-from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for
-from dgt_rag.stages.patterns import SHIPPED
-
-_DESCRIPTIONS = {pattern.name: pattern.description for pattern in SHIPPED}
-_TALKS_OF_DOCUMENTS = re.compile(
-    r"\[document|\bdocument \d|\b(?:according to|based on|provided|given) (?:the |these )?documents?\b|\bthe documents? (?:says?|states?|mentions?)\b",
-    re.IGNORECASE,
-)
+from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, talks_of_documents
 
 
 class UserReply(BaseModel):
@@ -33,17 +25,19 @@ class RagUser(ModelStage):
 
     async def __call__(self, talk: ConversationDataPoint, bench: Bench) -> ConversationDataPoint:
         """Return the conversation with the user's message."""
-        fault = ""
+        refused = fault = ""
         for attempt in range(self.max_retries + 1):
-            reply = await self._write(talk, bench.at("try", attempt) if attempt else bench)
+            reply = await self._write(
+                talk, bench.at("try", attempt) if attempt else bench, refused, _WHY.get(fault, "")
+            )
             assert isinstance(reply.value, UserReply)
-            message = reply.value.message.strip()
-            fault = _fault(message, talk)
+            refused = reply.value.message.strip()
+            fault = _fault(refused, talk)
             if not fault:
-                return talk.add(UserStep(stage_name=self.name, content=message, provenance=reply.provenance))
-        raise Dropped(fault, f"after {self.max_retries} retries", reply.text or message)
+                return talk.add(UserStep(stage_name=self.name, content=refused, provenance=reply.provenance))
+        raise Dropped(fault, f"after {self.max_retries} retries", reply.text or refused)
 
-    async def _write(self, talk: ConversationDataPoint, bench: Bench) -> Reply:
+    async def _write(self, talk: ConversationDataPoint, bench: Bench, refused: str, why: str) -> Reply:
         scenario, flow, persona = talk.scenario, talk.last_flow, talk.persona
         ask = ask_for(
             self,
@@ -56,10 +50,19 @@ class RagUser(ModelStage):
             turn=talk.turns + 1,
             closing=bool(flow and flow.terminate),
             pattern=flow.content if flow else "",
-            description=_DESCRIPTIONS.get(flow.content, "") if flow else "",
+            description=flow.description if flow else "",
             hint=flow.hint if flow else "",
+            refused=refused,
+            why=why,
         )
         return await answer_of(bench.speakers[self.generator], ask)
+
+
+_WHY = {
+    "user_says_nothing": "it holds no words",
+    "user_repeats_question": "the person has said that before",
+    "user_talks_of_documents": "the person does not know of any documents",
+}
 
 
 def _fault(message: str, talk: ConversationDataPoint) -> str:
@@ -68,6 +71,6 @@ def _fault(message: str, talk: ConversationDataPoint) -> str:
         return "user_says_nothing"
     if " ".join(message.lower().split()) in said:
         return "user_repeats_question"
-    if _TALKS_OF_DOCUMENTS.search(message):
+    if talks_of_documents(message):
         return "user_talks_of_documents"
     return ""

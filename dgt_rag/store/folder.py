@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jsonlines
 from filelock import FileLock, Timeout
@@ -67,43 +68,39 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""
-        self._replace(name, [text.encode("utf-8", "backslashreplace")])
+        self.write_lines(name, [text.encode("utf-8", "backslashreplace")])
 
     def write_lines(self, name: str, lines: Iterable[bytes]) -> None:
         """Write lines as they stand, the file whole or not at all."""
-        self._replace(name, lines)
+        with self._replacing(name) as file:
+            file.writelines(lines)
 
-    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Write rows as JSON Lines, the file whole or not at all; return how many."""
-        target = self.path / f".{name}.tmp"
-        count = 0
-        with (
-            target.open("w", encoding="utf-8", errors="backslashreplace") as file,
-            jsonlines.Writer(file, dumps=_dumps) as writer,
-        ):
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows as JSON Lines, the file whole or not at all."""
+        with self._replacing(name) as file, jsonlines.Writer(file, dumps=_dumps) as writer:
             for row in rows:
                 writer.write(row)
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        target.replace(self.path / name)
-        return count
 
-    def _replace(self, name: str, parts: Iterable[bytes]) -> None:
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file beside the one of this name and put it in its place once it is whole."""
         target = self.path / f".{name}.tmp"
-        with target.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        target.replace(self.path / name)
+        try:
+            with target.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            target.replace(self.path / name)
+        except OSError as error:
+            raise StoreError(f"{target}: cannot be written ({error.strerror}); mend that and run again") from error
 
     def close(self) -> None:
         """Give the folder free."""
         self._lock.release()
 
 
-def _dumps(row: object) -> str:
-    return json.dumps(row, ensure_ascii=False)
+def _dumps(row: object) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def digest(text: bytes | str) -> str:

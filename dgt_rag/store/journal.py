@@ -60,7 +60,13 @@ class Journal:
     def add(self, talk: ConversationDataPoint) -> None:
         """Append a finished conversation; once this returns, a kill does not lose it."""
         line = talk.model_dump_json().encode("utf-8", "backslashreplace") + b"\n"
-        os.pwrite(self._file, line, self._size)
+        try:
+            written = os.pwrite(self._file, line, self._size)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written ({error.strerror}); mend that and run again") from error
+        if written < len(line):
+            # the torn line is cut off when the journal is opened again
+            raise StoreError(f"{self.path}: cannot be written (the disk is full); mend that and run again")
         self._note(talk, self._size, len(line))
         self._size += len(line)
 
