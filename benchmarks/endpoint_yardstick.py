@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-DOCUMENTS = Path(__file__).parents[1] / "dgt_rag" / "templates" / "documents.jsonl"
+DOCUMENTS = Path(__file__).parents[1] / "data" / "city_services" / "documents.jsonl"
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -43,14 +43,13 @@ def yardstick(server: Path, log: Path, *flags: str, port: int = 0) -> Iterator[s
 
 
 def task(folder: Path, url: str, count: int, **more: Any) -> Path:
-    """Write a task of `count` conversations with an assistant that searches."""
+    """Write a task of `count` conversations of up to six turns, on documents of realistic length."""
     whole: dict[str, Any] = {
         "task_name": "yardstick",
         "output_dir": str(folder / "output"),
         "num_outputs": count,
-        "max_attempts": count,
-        "min_turns": 5,
-        "max_turns": 5,
+        "min_turns": 3,
+        "max_turns": 6,
         "models": {"generator": {"type": "openai", "model": "mock-model", "base_url": url, **more}},
         "tools": {"engines": {"retriever": {"type": "search/file", "path": str(DOCUMENTS), "limit": 3}}},
         "initialization_stages": [
@@ -59,7 +58,7 @@ def task(folder: Path, url: str, count: int, **more: Any) -> Path:
         "iteration_stages": [
             {"name": "lm/flow_controller/rag", "patterns": "rag/standard"},
             {"name": "lm/user/rag"},
-            {"name": "lm/assistant/rag/live"},
+            {"name": "lm/assistant/rag/static"},
         ],
         "formatter": {"type": "messages"},
     }

@@ -23,6 +23,10 @@ def _say_nothing(line: str) -> None:
     del line
 
 
+_Waiting = tuple[tuple[int, ...], int, Callable[[], tuple[int, ...]], asyncio.Future[Ticket]]
+"""Rank, number of arrival, what tells the rank, and the place that is waited for."""
+
+
 class Guard:
     """Calls to one endpoint go through here."""
 
@@ -37,7 +41,7 @@ class Guard:
         self._clock = clock
         self._breaker = Breaker(name, policy, say)
         self._dice = Dice("retry", name)
-        self._queue: list[tuple[tuple[int, ...], int, asyncio.Future[Ticket]]] = []
+        self._queue: list[_Waiting] = []
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -59,13 +63,13 @@ class Guard:
     async def call(
         self,
         attempt: Callable[[], Awaitable[T]],
-        priority: tuple[int, ...] = (),
+        rank: Callable[[], tuple[int, ...]] = tuple,
         size: Callable[[T], Work] | None = None,
         patient: bool = True,
     ) -> T:
         """Make one call, again while the endpoint is busy. `attempt` raises `Busy` for what may be tried again.
 
-        `priority`: smaller goes first when calls wait for a place. `size` tells the work in a result. Raises `Exhausted`
+        `rank`: the smaller goes first when calls wait for a place; asked again while they wait. `size` tells the work in a result. Raises `Exhausted`
         if this call failed too often, `EndpointDown` if the endpoint is away too long, or at once if not `patient`.
         """
         tries = refusals = 0
@@ -73,7 +77,7 @@ class Guard:
             if not patient and self.down:
                 raise EndpointDown(self._breaker.line)
             try:
-                return await self._once(attempt, priority, size)
+                return await self._once(attempt, rank, size)
             except Busy as busy:
                 if self._breaker.dead(self._clock()):
                     raise EndpointDown(self._breaker.line) from busy
@@ -90,9 +94,9 @@ class Guard:
             await asyncio.sleep(wait)
 
     async def _once(
-        self, attempt: Callable[[], Awaitable[T]], priority: tuple[int, ...], size: Callable[[T], Work] | None
+        self, attempt: Callable[[], Awaitable[T]], rank: Callable[[], tuple[int, ...]], size: Callable[[T], Work] | None
     ) -> T:
-        ticket = await self._place(priority)
+        ticket = await self._place(rank)
         work: Work | None = None
         busy: Busy | None = None
         outcome = "cancelled"
@@ -124,12 +128,12 @@ class Guard:
             self._fail_all(EndpointDown(self._breaker.line))
         self._pump()
 
-    async def _place(self, priority: tuple[int, ...]) -> Ticket:
+    async def _place(self, rank: Callable[[], tuple[int, ...]]) -> Ticket:
         if self.idle:
             return self._take()
         place: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
         self._number += 1
-        heapq.heappush(self._queue, (priority, self._number, place))
+        heapq.heappush(self._queue, (rank(), self._number, rank, place))
         self._pump()
         try:
             return await place
@@ -151,14 +155,19 @@ class Guard:
     def _pump(self) -> None:
         """Let calls through as long as there are places; look again when time alone will make one."""
         while self._queue:
-            if self._queue[0][2].done():
+            first, _, rank, place = self._queue[0]
+            if place.done():
                 heapq.heappop(self._queue)
                 continue
+            if rank() != first:
+                # what is first in order has changed since, as it does at the end of a run
+                self._queue = [(rank(), number, rank, place) for _, number, rank, place in self._queue]
+                heapq.heapify(self._queue)
             delay = self._delay()
             if delay != 0:
                 self._look_again(delay)
                 return
-            heapq.heappop(self._queue)[2].set_result(self._take())
+            heapq.heappop(self._queue)[3].set_result(self._take())
 
     def _look_again(self, delay: float | None) -> None:
         if delay is None:
@@ -169,7 +178,7 @@ class Guard:
         self._timer = asyncio.get_running_loop().call_later(min(delay, 60.0) + 1e-4, self._pump)
 
     def _fail_all(self, error: EndpointDown) -> None:
-        for _, _, place in self._queue:
+        for *_, place in self._queue:
             if not place.done():
                 place.set_exception(error)
         self._queue.clear()

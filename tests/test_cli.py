@@ -219,7 +219,7 @@ def test_check_refuses_groups_tools_templates_and_circles_that_do_not_fit(demo, 
         assert code == 2
         return err.rstrip("\n")
 
-    sampler = "initialization_stages.0.document_samplers.0"
+    sampler = "initialization_stages.1.document_samplers.0"
     assert (
         line(f"{sampler}.group_by=domian")
         == "engine 'retriever': group_by: unknown field 'domian'; did you mean 'domain'?"

@@ -16,10 +16,11 @@ from filelock import FileLock
 
 from dgt_rag import load_task, run
 from dgt_rag.dice import Dice
-from dgt_rag.errors import BudgetSpent, EngineError, StoreError
+from dgt_rag.errors import BudgetSpent, EngineError, StoreError, TaskError
 from dgt_rag.executors.local import work_off
 from dgt_rag.pipeline.ledger import Ledger
 from dgt_rag.records import ConversationDataPoint
+from dgt_rag.store.identity import identity
 from dgt_rag.store.journal import Journal
 
 
@@ -277,3 +278,20 @@ async def test_what_is_delivered_does_not_depend_on_what_ends_first(tmp_path):
     assert delivered == {tuple(index for index in range(31) if index % 3)}
     assert begun[0] == 30
     assert max(begun) <= 40
+
+
+def test_settings_that_do_not_change_the_rows_may_differ_when_a_run_is_resumed(tmp_path):
+    endpoint = {"type": "openai", "model": "m", "base_url": "http://localhost:1/v1"}
+    before = load_task(task_values(tmp_path, models={"generator": endpoint}))
+    moved = {**endpoint, "base_url": "http://localhost:2/v1", "retry": {"attempts": 9}, "limits": {"in_flight": 3}}
+    after = load_task(task_values(tmp_path, models={"generator": moved}, concurrency=5))
+    other = load_task(task_values(tmp_path, models={"generator": {**endpoint, "model": "n"}}))
+    assert identity(before, {}) == identity(after, {})
+    assert identity(before, {}) != identity(other, {})
+
+
+def test_an_address_with_a_password_is_refused(tmp_path):
+    endpoint = {"type": "openai", "model": "m", "base_url": "http://user:secret@localhost:1/v1"}
+    with pytest.raises(TaskError, match="holds no user, password or key") as refusal:
+        load_task(task_values(tmp_path, models={"generator": endpoint}))
+    assert "secret" not in str(refusal.value)

@@ -54,6 +54,8 @@ class HttpService(Settings):
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
             raise ValueError("`url` is no address; it looks like https://search.example/api")
+        if parts.username or parts.password:
+            raise ValueError("`url` holds a user or password; give them by `headers`")
         if self.method == "GET" and self.body is not None:
             raise ValueError("`body` is not sent with GET; use `params`, or method: POST")
         return self

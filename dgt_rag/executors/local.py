@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 
 async def work_off(
@@ -28,7 +29,9 @@ async def work_off(
             task.add_done_callback(ended)
             while len(running) >= width():
                 place.clear()
-                await place.wait()
+                # the width may grow while nothing ends
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(place.wait(), 0.1)
         while running and not complete():
             place.clear()
             await place.wait()

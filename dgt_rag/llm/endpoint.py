@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,7 +95,7 @@ class Endpoint:
     def _memory(self) -> str:
         return f"endpoint {self.name}"
 
-    async def send(self, request: Request, priority: tuple[int, ...] = (), patient: bool = True) -> Sent:
+    async def send(self, request: Request, rank: Callable[[], tuple[int, ...]] = tuple, patient: bool = True) -> Sent:
         """Return the answer to a request, put as this endpoint takes it."""
         while True:
             traits = self.traits
@@ -104,7 +104,7 @@ class Endpoint:
             body = request.body(self.config.model, traits, self.config.extra_body)
             try:
                 found = self._found(content := _content(body))
-                return found or await self._paid(content, traits, priority, patient)
+                return found or await self._paid(content, traits, rank, patient)
             except ModelError as error:
                 if error.reason != "bad_request" or not self._learn(traits, body, error):
                     raise
@@ -116,9 +116,9 @@ class Endpoint:
         found = self._world.calls.find(key)
         return None if found is None else Sent(Answer.read(found), key, found, self.traits, None)
 
-    async def _paid(self, content: bytes, traits: Traits, priority: tuple[int, ...], patient: bool) -> Sent:
+    async def _paid(self, content: bytes, traits: Traits, rank: Callable[[], tuple[int, ...]], patient: bool) -> Sent:
         try:
-            return await self.guard.call(lambda: self._attempt(content, traits), priority, _work, patient)
+            return await self.guard.call(lambda: self._attempt(content, traits), rank, _work, patient)
         except Exhausted as error:
             raise ModelError(error.kind, str(error)) from error
 

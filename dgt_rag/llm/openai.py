@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, SecretStr, model_validator
@@ -42,6 +42,10 @@ class Azure(Settings):
 class OpenAIModel(Model):
     """Any OpenAI-compatible endpoint: vLLM, Ollama, llama.cpp, SGLang, OpenAI, Azure."""
 
+    operational: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "base_urls", "api_key_env", "api_key", "headers", "retry", "limits", "prices"}
+    )
+
     type: Literal["openai"] = "openai"
     model: str
     """The model's name as the endpoint lists it."""
@@ -75,6 +79,8 @@ class OpenAIModel(Model):
         if sum([self.base_url is not None, bool(self.base_urls), self.azure is not None]) > 1:
             raise ValueError("give one of base_url, base_urls and azure")
         for url in self.urls:
+            if urlsplit(url).username or urlsplit(url).password or urlsplit(url).query:
+                raise ValueError("an address holds no user, password or key; give them by `api_key_env` or `headers`")
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
                 raise ValueError(f"not an address: {one_line(url)!r}; it looks like http://localhost:8000/v1")
         return self

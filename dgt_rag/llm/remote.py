@@ -48,8 +48,8 @@ class Remote(Speaker):
 
     @property
     def width(self) -> int:
-        """Twice what the endpoints take at once: who waits can be chosen, and a growing limit finds work at once."""
-        return 2 * sum(endpoint.guard.limiter.limit for endpoint in self.endpoints)
+        """Four times what the endpoints take at once: a growing limit finds work, and at the end there is a choice who goes."""
+        return 4 * sum(endpoint.guard.limiter.limit for endpoint in self.endpoints)
 
     async def reply(self, ask: Ask) -> Reply:
         """Answer; a reply with neither value nor tool calls says that `tool_mode` has become `schema`: ask in that way."""
@@ -112,7 +112,7 @@ class Remote(Speaker):
         for home in homes:
             alone = all(other.guard.down for other in homes if other is not home)
             try:
-                return home, await home.send(request, self._order(ask.talk), patient=alone)
+                return home, await home.send(request, lambda: self._order(ask.talk), patient=alone)
             except EndpointDown as error:
                 gone = error
         raise ModelClosed(str(gone)) from gone
