@@ -213,7 +213,7 @@ async def test_an_answer_that_cannot_be_used_is_one_line_with_the_way_out(answer
 async def test_a_service_that_is_not_there_or_slow_or_speaks_no_tls_is_named() -> None:
     port = free_port()
     with pytest.raises(ServiceError, match=f"search at 127.0.0.1:{port}/x: cannot connect"):
-        await searched(HttpEngine(url=f"http://user:pw@127.0.0.1:{port}/x?key=s3cret", retry=QUICK))
+        await searched(HttpEngine(url=f"http://127.0.0.1:{port}/x?key=s3cret", retry=QUICK))
 
     async def slow(request: web.Request) -> web.Response:
         await asyncio.sleep(0.5)

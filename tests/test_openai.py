@@ -374,7 +374,7 @@ async def test_no_key_is_needed_for_ones_own_server_but_for_the_hosted_one(monke
 
 
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch):
-    model = OpenAIModel(model="m", base_url="http://user:hidden1@host/v1", api_key="hidden2", headers={"X": "hidden3"})
+    model = OpenAIModel(model="m", base_url="http://host/v1", api_key="hidden2", headers={"X": "hidden3"})
     assert "hidden2" not in repr(model) + model.model_dump_json()
     assert "hidden3" not in repr(model) + model.model_dump_json()
 

@@ -31,7 +31,8 @@ async def work_off(
                 place.clear()
                 # the width may grow while nothing ends
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(place.wait(), 0.1)
+                    async with asyncio.timeout(0.1):
+                        await place.wait()
         while running and not complete():
             place.clear()
             await place.wait()

@@ -161,6 +161,8 @@ def open_calls(path: Path, read_cache: bool = True) -> Iterator[Calls]:
         connection.execute("PRAGMA journal_mode = WAL")
         # a killed process loses nothing that was written; a power cut may lose the last moments, and no more
         connection.execute("PRAGMA synchronous = NORMAL")
+        # moving the log into the file waits for the disk, and every call with it: seldom, and when the store is closed
+        connection.execute("PRAGMA wal_autocheckpoint = 65536")
         connection.executescript(_TABLES)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: cannot be used ({error}); move it away to start without earlier calls") from error
