@@ -147,8 +147,10 @@ async def test_every_ask_of_a_conversation_renders_without_an_undefined_name(liv
 
 
 async def test_the_asks_of_a_conversation_share_their_system_message():
-    systems = {Prompts().messages(one)[0]["content"] for one in await asks(live=False)}
-    assert len(systems) == 1
+    asked = await asks(live=False)
+    systems = {(one.system, Prompts().messages(one)[0]["content"]) for one in asked}
+    assert {kind for kind, _ in systems} == {"system", "system_person"}
+    assert len(systems) == 2
 
 
 async def test_what_was_said_only_grows_so_that_an_endpoint_can_reuse_what_it_read():

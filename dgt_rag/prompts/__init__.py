@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dgt_rag.errors import TaskError
 from dgt_rag.llm.base import Ask
-from dgt_rag.records import AssistantStep, Step, ToolCallStep, ToolResultStep, UserStep
+from dgt_rag.records import AssistantStep, ConversationDataPoint, Step, ToolCallStep, ToolResultStep, UserStep
 
 Message = dict[str, Any]
 """One message of a chat request, in OpenAI's form."""
@@ -31,6 +31,7 @@ def _environment(loader: ChoiceLoader | None = None) -> ImmutableSandboxedEnviro
     made = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
     # the filter of that name that Jinja2 brings escapes for HTML
+    made.globals["beginning"] = _beginning
     made.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     return made
 
@@ -78,6 +79,7 @@ class Prompts:
         numbered = reversed(list(enumerate(ask.values["documents"], start=1)))
         values["numbers"] = {(document.doc_id, document.body): number for number, document in numbered}
         values["repeated"] = _repeated(ask.talk.steps)
+        values["documents_above"] = ask.system == "system"
         system = {"role": "system", "content": self._system(ask, values)}
         tail = self.render(f"{ask.purpose}.j2", values).strip()
         if not ask.native:
@@ -88,7 +90,7 @@ class Prompts:
     def _system(self, ask: Ask, values: Mapping[str, Any]) -> str:
         """Return the system message; it sees only what stays the same, and is made once for a conversation."""
         fixed = {name: values[name] for name in _FIXED if name in values}
-        documents = () if fixed["searching"] else fixed["documents"]
+        documents = fixed["documents"] if ask.system == "system" else ()
         key = (
             ask.system,
             fixed["instructions"],
@@ -108,7 +110,15 @@ class Prompts:
         """Fill a template."""
         try:
             return self._template(name).render(values).strip()
-        except TemplateError as error:
+        except (
+            TemplateError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise TaskError(f"prompt {name}: {error}") from error
 
     def _template(self, name: str) -> Template:
@@ -119,6 +129,8 @@ class Prompts:
         except TemplateError as error:
             line = getattr(error, "lineno", 0)
             raise TaskError(f"{self.folder or SHIPPED}/{name}:{line}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise TaskError(f"{self.folder or SHIPPED}/{name}: not UTF-8 text ({error.reason})") from error
 
     def _history(self, steps: tuple[Step, ...], values: Mapping[str, Any]) -> list[Message]:
         """Return the conversation as chat messages, calls made at once in one message."""
@@ -137,6 +149,12 @@ class Prompts:
                 case _:
                     pass
         return out
+
+
+def _beginning(talk: ConversationDataPoint) -> tuple[Step, ...]:
+    """Return the first two turns of an example: enough for tone and form, and read again with every call."""
+    answers = [place for place, step in enumerate(talk.steps) if isinstance(step, AssistantStep)]
+    return talk.steps[: answers[min(1, len(answers) - 1)] + 1] if answers else ()
 
 
 def _repeated(steps: tuple[Step, ...]) -> frozenset[tuple[str, int]]:

@@ -85,16 +85,19 @@ def ask_for(
     reply_type: type[BaseModel],
     **values: object,
 ) -> Ask:
-    """Return an ask of a stage that writes from the scenario's documents and does not see searches.
+    """Return an ask of a stage that does not see searches.
 
-    All such asks of a conversation share a prefix: rules, example, documents, what was said.
+    What is asked about the person shows no documents (`system_person`): rules, example, what was said. Everything else
+    (`system`) shows the scenario's documents first. Asks of one kind share a prefix throughout a conversation.
     """
     documents = talk.scenario.documents if talk.scenario else ()
     shared = {"documents": documents, "examples": bench.examples.like(documents), "instructions": bench.instructions}
     seen = talk.model_copy(
         update={"steps": tuple(step for step in talk.steps if step.role not in {"tool_call", "tool_result"})}
     )
-    return Ask(purpose, seen, {**shared, **values}, reply_type, bench.dice.child(purpose), sampling=stage.sampling)
+    system = "system_person" if purpose in {"flow", "user"} else "system"
+    dice = bench.dice.child(purpose)
+    return Ask(purpose, seen, {**shared, **values}, reply_type, dice, system, sampling=stage.sampling)
 
 
 _OF_DOCUMENTS = re.compile(

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from dgt_rag.errors import Dropped
 from dgt_rag.records import ConversationDataPoint, FlowControllerStep
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for
+from dgt_rag.stages.passages import fresh_passages
 from dgt_rag.stages.patterns import SHIPPED, FlowPattern, by_name, complete, draw_order
 
 _SHORTLIST = 4
@@ -107,6 +108,7 @@ class FlowController(ModelStage):
             turn=talk.turns + 1,
             max_turns=bench.max_turns,
             candidates=shortlist,
+            passages=fresh_passages(talk, scenario.documents if scenario else (), bench.dice.child("passages")),
         )
         reply = await answer_of(bench.speakers[self.generator], ask)
         assert isinstance(reply.value, FlowChoice)
