@@ -29,6 +29,7 @@ from dgt_rag.store.calls import open_calls
 from dgt_rag.world import World
 
 SERVER = Path(__file__).parents[1] / "tests" / "endpoint.py"
+PROMPTS = SERVER.parent / "plain_prompts"
 WIDTH = 64
 BODY = "The registration of a vehicle must be renewed before the date on the sticker. " * 40
 DOCUMENTS = tuple(Document(doc_id=f"d{n}", body=BODY) for n in range(3))
@@ -43,7 +44,7 @@ class Out(BaseModel):
 
 def ask(index: int) -> Ask:
     values = {"documents": DOCUMENTS, "examples": (), "instructions": ""}
-    return Ask("scenario", ConversationDataPoint(index=index), values, Out, Dice("cpu", index))
+    return Ask("search", ConversationDataPoint(index=index), values, Out, Dice("cpu", index))
 
 
 async def timed(calls: int, call: Callable[[int], Awaitable[Any]]) -> float:
@@ -62,7 +63,7 @@ async def timed(calls: int, call: Callable[[int], Awaitable[Any]]) -> float:
 async def measure(url: str, calls: int, folder: Path) -> None:
     model = OpenAIModel.model_validate({"model": "test-model", "base_url": url, "limits": {"in_flight": WIDTH}})
     with open_calls(folder / "calls.sqlite") as store:
-        async with model.open(World(guards=Guards(), calls=store)) as speaker:
+        async with model.open(World(guards=Guards(), calls=store, prompts=PROMPTS)) as speaker:
             assert isinstance(speaker, Remote)
             await speaker.reply(ask(-1))
             bodies = [

@@ -24,6 +24,7 @@ from dgt_rag.records import ConversationDataPoint
 from dgt_rag.world import World
 
 SERVER = Path(__file__).parents[1] / "tests" / "endpoint.py"
+PROMPTS = SERVER.parent / "plain_prompts"
 KINDS: dict[str, tuple[list[str], list[int]]] = {
     "queues beyond 64": (["--capacity", "64"], [32, 64, 128]),
     "slower beyond 128": (["--capacity", "4096", "--slower-beyond", "128"], [64, 128, 192]),
@@ -42,7 +43,7 @@ async def drive(url: str, seconds: float, limits: dict[str, int]) -> tuple[float
     guards, done = Guards(), 0
     model = OpenAIModel.model_validate({"model": "test-model", "base_url": url, "limits": limits})
     values: dict[str, Any] = {"documents": (), "examples": (), "instructions": ""}
-    async with model.open(World(guards=guards)) as speaker:
+    async with model.open(World(guards=guards, prompts=PROMPTS)) as speaker:
         gate = guards.known[f"test-model at {url.removeprefix('http://')}"]
         end, third = time.monotonic() + seconds, time.monotonic() + seconds / 3
 
@@ -51,8 +52,8 @@ async def drive(url: str, seconds: float, limits: dict[str, int]) -> tuple[float
             for n in range(1_000_000):
                 if time.monotonic() > end:
                     return
-                await speaker.reply(Ask("scenario", ConversationDataPoint(index=index), values, Out, Dice(index, n)))
-                done += 1
+                await speaker.reply(Ask("search", ConversationDataPoint(index=index), values, Out, Dice(index, n)))
+                done += time.monotonic() <= end
 
         tasks = [asyncio.create_task(worker(index)) for index in range(600)]
         await asyncio.sleep(third - time.monotonic())

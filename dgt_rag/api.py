@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from dgt_rag.errors import TaskError
 from dgt_rag.loader import load
 from dgt_rag.pipeline.run import RunResult, Way, run_task
 from dgt_rag.plugins import Plugin
 from dgt_rag.records import Document
+from dgt_rag.sentences import sentence
 from dgt_rag.task import Task
 
 
@@ -29,8 +33,16 @@ async def arun(
     """Run a task to its end; where it was left before, if it was. `changes` are keys of the task, as `num_outputs=5`."""
     ready = task if isinstance(task, Task) else load_task(task, *overrides, plugins=plugins)
     if changes:
-        ready = Task.model_validate({**{name: getattr(ready, name) for name in Task.model_fields}, **changes})
+        ready = _changed(ready, changes)
     return await run_task(ready, Way(restart=restart, corpora=corpora or {}, say=_quiet))
+
+
+def _changed(task: Task, changes: Mapping[str, Any]) -> Task:
+    try:
+        return Task.model_validate({**{name: getattr(task, name) for name in Task.model_fields}, **changes})
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, one['loc']))}: {sentence(one)}" for one in error.errors(include_url=False))
+        raise TaskError("; ".join(told)) from error
 
 
 def run(task: Task | str | Path | Mapping[str, Any], *overrides: str, **options: Any) -> RunResult:

@@ -115,7 +115,7 @@ def _module(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a guest's module may raise anything; the user must learn where
+    except (Exception, SystemExit) as error:  # a guest's module may raise anything; the user must learn where
         del sys.modules[name]
         raise PluginError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     return module

@@ -24,15 +24,8 @@ _DESCRIPTION = "Training conversations in which an assistant answers from retrie
 
 def run_command(words: Sequence[str]) -> int:
     """Run one command line; return its exit code. A refusal is printed on standard error, never a traceback."""
-    verb, rest = _verb(words)
-    command = importlib.import_module(f"dgt_rag.commands.{verb.replace('-', '_')}") if verb else None
-    if command is None:
-        _overview().print_help()
-        return Exit.MADE if set(words) & {"-h", "--help"} else Exit.YOURS
-    parser = argparse.ArgumentParser(prog=f"dgt-rag {verb}", description=VERBS[verb].capitalize() + ".")
-    command.add_arguments(parser)
     try:
-        code: int = command.main(parser.parse_intermixed_args(rest))
+        return _run(*_verb(words), bool({"-h", "--help"} & set(words)))
     except DgtError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -43,6 +36,20 @@ def run_command(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; what is finished is saved, and the same command goes on from here", file=sys.stderr)
         return Exit.INTERRUPTED
+    except OSError as error:
+        # nothing of ours is left to do about a full disk below the terminal, or a present folder that is gone
+        print(f"{error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return Exit.YOURS
+
+
+def _run(verb: str, rest: list[str], help_wanted: bool) -> int:
+    if not verb:
+        _overview().print_help()
+        return Exit.MADE if help_wanted else Exit.YOURS
+    command = importlib.import_module(f"dgt_rag.commands.{verb.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"dgt-rag {verb}", description=VERBS[verb].capitalize() + ".")
+    command.add_arguments(parser)
+    code: int = command.main(parser.parse_intermixed_args(rest))
     return code
 
 

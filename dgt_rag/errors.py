@@ -49,6 +49,12 @@ class EngineError(ServiceError):
     """A search engine, an index or a corpus does not serve."""
 
 
+class CorpusError(EngineError):
+    """The documents, or what the task says of them, are wrong."""
+
+    exit_code = Exit.YOURS
+
+
 class ModelClosed(ServiceError):
     """A model will not answer whatever we ask: wrong key, unknown model, spent daily quota, dead endpoint."""
 

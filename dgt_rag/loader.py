@@ -230,6 +230,8 @@ def _override(source: Source, override: str) -> None:
     place = _place(key.strip())
     source.lines = {known: line for known, line in source.lines.items() if known[: len(place)] != place}
     source.lines[place] = "command line"
+    for length in range(1, len(place)):
+        source.lines.setdefault(place[:length], "command line")
 
 
 def _place(key: str) -> Place:
@@ -254,7 +256,7 @@ def _unresolved(error: OmegaConfBaseException, source: Source, name: str) -> str
         message = f"environment variable {variable[1]} is not set; set it, or write ${{oc.env:{variable[1]},default}}"
     elif key:
         message = f"there is no key {key[1]!r} to fill in"
-    elif "interpolation detected" not in message and "mandatory" not in message:
+    elif "${" in message or "interpolation type" in message:
         message = f"{message}; a plain ${{ is written \\${{"
     place = _place(str(error.full_key or ""))
     told = ".".join(map(str, place))

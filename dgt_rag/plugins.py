@@ -9,6 +9,7 @@ Choice("engines")]`) then parses to the class that the YAML names.
 
 import difflib
 import inspect
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,15 +29,39 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from dgt_rag.errors import PluginError
+from dgt_rag.errors import DgtError, PluginError
 
 KINDS = ("builders", "stages", "engines", "samplers", "models", "embedders", "formatters", "executors")
+
+
+def bug_line(bug: BaseException) -> str:
+    """Return what was raised, and on which line, as one short line."""
+    last = traceback.extract_tb(bug.__traceback__)[-1]
+    if isinstance(bug, ValidationError):
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in bug.errors()[:3])
+    else:
+        said = " ".join(str(bug)[:2000].encode("utf-8", "backslashreplace").decode().split())
+    what = f"{type(bug).__name__}{': ' if said else ''}{said if len(said) <= 300 else said[:299] + '…'}"
+    return f"{what} ({Path(last.filename).name}:{last.lineno})"
+
+
+@contextmanager
+def answering_for(who: str) -> Iterator[None]:
+    """Turn whatever a plugin's own code raises into a line that names it; refusals pass as they are."""
+    try:
+        yield
+    except DgtError:
+        raise
+    except (Exception, SystemExit) as bug:  # a guest's code may raise anything; the user must learn whose it is
+        raise PluginError(f"{who}: {bug_line(bug)}") from bug
 
 
 class Settings(BaseModel):
     """A frozen part of a task file; an unknown key is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -145,7 +170,7 @@ def current() -> Loading:
 
 def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, object]) -> str:
     """Return the sentence for a name that is not there: the nearest one, else all there are."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, [one for one in known if one != name], n=1, cutoff=0.6)
     there = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
     return f"unknown {what} {name!r}; {there}"
 
@@ -219,11 +244,14 @@ def _key_of(kind: str) -> str:
 
 def find_path(path: Path) -> Path:
     """Return an existing path for one that may be relative to the task file, the data folder or the present folder."""
-    path = path.expanduser()
     folders = () if path.is_absolute() else current().folders
-    for candidate in (*(folder / path for folder in folders), path):
-        if candidate.exists():
-            return candidate.resolve()
+    try:
+        path = path.expanduser()
+        for candidate in (*(folder / path for folder in folders), path):
+            if candidate.exists():
+                return candidate.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be looked for: {error}") from error
     looked = ", ".join(str(folder) for folder in folders)
     raise PydanticCustomError(
         "missing_file",

@@ -18,7 +18,7 @@ Answerability = Literal["answerable", "partial", "unanswerable", "underspecified
 class Record(BaseModel):
     """Frozen, closed, equal by value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Document(Record):
@@ -40,7 +40,7 @@ class Document(Record):
         """Return a field by its dotted path, ours (`domain`) or the corpus's (`source.category`); None if absent."""
         if path in {"doc_id", "body", "title", "domain"}:
             own: str = getattr(self, path)
-            return own
+            return own or self.metadata.get(path, own)
         if path in self.metadata:
             return self.metadata[path]
         value: JsonValue = self.metadata

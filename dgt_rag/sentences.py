@@ -20,6 +20,7 @@ _NEEDED = {
     "int_from_float": "an integer is needed",
     "float_type": "a number is needed",
     "float_parsing": "a number is needed",
+    "finite_number": "a finite number is needed",
     "bool_type": "true or false is needed",
     "bool_parsing": "true or false is needed",
     "string_type": "text is needed",

@@ -1,5 +1,6 @@
 """The closed model of a whole task file. The parsed task is the wired program."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -42,7 +43,7 @@ class Tools(Settings):
 class Task(Settings):
     """A task: what to make, from which documents, by which stages and models."""
 
-    task_name: str = Field(default="task", pattern=r"^[^\s\\:*?\"<>|]+$")
+    task_name: str = "task"
     """The run folder's name below the output folder; `/` makes folders. The file's name if not given."""
     task_description: str = ""
     """A remark of yours."""
@@ -112,8 +113,12 @@ class Task(Settings):
     @field_validator("task_name")
     @classmethod
     def _stays_inside(cls, name: str) -> str:
+        if re.search(r'[\s\x00-\x1f\\:*?"<>|]', name):
+            raise ValueError(r'no white space and none of \ : * ? " < > | may stand in the name of a folder')
         if ".." in name.split("/") or name.startswith("/"):
-            raise PydanticCustomError("task_name", "must stay inside the output folder")
+            raise ValueError("must stay inside the output folder")
+        if {"", "."} & set(name.split("/")):
+            raise ValueError("must name a folder, as rag/parking does")
         return name
 
     @model_validator(mode="after")
@@ -137,7 +142,9 @@ class Task(Settings):
     def _turns(self) -> list[InitErrorDetails]:
         if self.min_turns <= self.max_turns:
             return []
-        return [_wrong(("min_turns",), f"{self.min_turns} is more than max_turns ({self.max_turns})")]
+        if "min_turns" in self.model_fields_set:
+            return [_wrong(("min_turns",), f"{self.min_turns} is more than max_turns ({self.max_turns})")]
+        return [_wrong(("max_turns",), f"{self.max_turns} is less than min_turns ({self.min_turns}); set that too")]
 
     def _stage_names(self) -> list[InitErrorDetails]:
         lines = []

@@ -208,7 +208,7 @@ def test_check_goes_on_after_a_task_that_is_wrong_and_ends_with_the_worst_code(d
     Path("bad.yaml").write_text((demo / "task.yaml").read_text().replace(" documents.jsonl", " bad.jsonl"))
     (demo / "bad.yaml").write_bytes(Path("bad.yaml").read_bytes())
     code, out, err = said(capsys, "check", "nope.yaml", "demo/bad.yaml", "demo/task.yaml")
-    assert (code, out.splitlines()[-1]) == (3, "  right: 5 conversations of 3 to 6 turns, of at most 10 begun")
+    assert (code, out.splitlines()[-1]) == (2, "  right: 5 conversations of 3 to 6 turns, of at most 10 begun")
     assert err.splitlines()[0] == "nope.yaml: no such file"
     assert err.splitlines()[1].startswith(f"{demo}/bad.jsonl:1: not JSON: ")
 

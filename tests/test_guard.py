@@ -29,8 +29,23 @@ async def test_waiting_calls_are_let_through_by_priority_then_by_arrival():
     names = {"first": (5,), "late": (9,), "soon": (1,), "soon too": (1,), "between": (4,)}
     async with asyncio.TaskGroup() as group:
         for name, priority in names.items():
-            group.create_task(gate.call(lambda name=name: attempt(name), priority))
+            group.create_task(gate.call(lambda name=name: attempt(name), lambda rank=priority: rank))
     assert order == ["first", "soon", "soon too", "between", "late"]
+
+
+async def test_an_order_that_changes_holds_for_those_that_wait_already():
+    gate, order, turned = guard(1), list[int](), False
+
+    async def attempt(number: int) -> None:
+        nonlocal turned
+        order.append(number)
+        turned = number == 1 or turned
+        await asyncio.sleep(0.001)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(5):
+            group.create_task(gate.call(lambda n=n: attempt(n), lambda n=n: (-n if turned else n,)))
+    assert order == [0, 1, 4, 3, 2]
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,7 +64,7 @@ def test_no_place_is_lost_or_used_twice_whoever_is_cancelled(cancelled: list[int
             finally:
                 inside -= 1
 
-        tasks = [asyncio.create_task(gate.call(attempt, (n,))) for n in range(31)]
+        tasks = [asyncio.create_task(gate.call(attempt, lambda n=n: (n,))) for n in range(31)]
         for n in cancelled:
             await asyncio.sleep(0)
             tasks[n].cancel()

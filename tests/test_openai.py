@@ -20,6 +20,7 @@ from dgt_rag.records import ConversationDataPoint, ToolSpec, UserStep
 from dgt_rag.store.calls import Calls, open_calls
 from dgt_rag.world import World
 
+PROMPTS = Path(__file__).parent / "plain_prompts"
 FAST = {"attempts": 3, "first_wait": 0.01, "timeout": 2.0, "dead_after": 1.0}
 SEARCH = ToolSpec(
     name="search",
@@ -41,7 +42,7 @@ async def opened(
     url: str, calls: Calls | None = None, said: list[str] | None = None, **keys: Any
 ) -> AsyncIterator[Speaker]:
     say = (said if said is not None else []).append
-    world = World(guards=Guards(say), say=say, calls=calls)
+    world = World(guards=Guards(say), say=say, calls=calls, prompts=PROMPTS)
     place = {} if "base_urls" in keys else {"base_url": url}
     model = OpenAIModel.model_validate({"model": "test-model", "retry": FAST, **place, **keys})
     async with model.open(world) as speaker:

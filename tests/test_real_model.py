@@ -26,6 +26,7 @@ from dgt_rag.store.calls import open_calls
 from dgt_rag.world import World
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a model")
+PROMPTS = Path(__file__).parent / "plain_prompts"
 DOCUMENTS = [
     ("d1", "Borrowing tools", "Members may borrow up to five tools at a time. The loan period is two weeks."),
     ("d2", "Late returns", "A late tool costs one euro a day, up to twenty euros. Pay at the desk or by card."),
@@ -154,9 +155,9 @@ async def test_context_overflow_and_truncation_are_met_for_real(url: str):
         documents = (Document(doc_id="d", body=body),)
         values = {"documents": documents, "examples": (), "instructions": ""}
         talk = ConversationDataPoint()
-        return Ask("scenario", talk, values, Says, Dice("x"), sampling=Sampling(max_tokens=longest))
+        return Ask("search", talk, values, Says, Dice("x"), sampling=Sampling(max_tokens=longest))
 
-    async with model.open(World()) as speaker:
+    async with model.open(World(prompts=PROMPTS)) as speaker:
         with pytest.raises(ModelError) as long:
             await speaker.reply(ask("word " * 3 * CONTEXT, 16))
         assert long.value.reason == "context_too_long"

@@ -221,10 +221,12 @@ def test_one_id_may_name_two_texts():
 
 
 def test_numbers_that_json_does_not_know_and_broken_letters_do_not_break_the_page(tmp_path):
-    hit = FoundDocument(doc_id="\ud800", body="half \ud83d", score=float("nan"), rank=1)
-    call = ToolCallStep(content=ToolCall(call_id="1", name="search", arguments={"query": {"odd": float("inf")}}))
+    hit = FoundDocument.model_construct(doc_id="\ud800", body="half \ud83d", score=float("nan"), rank=1)
+    call = ToolCallStep(content=ToolCall.model_construct(call_id="1", name="search", arguments={"odd": float("inf")}))
     found = ToolResultStep(
-        content=ToolResult(call_id="1", name="search", result=(hit,), metadata={"at": float("-inf")})
+        content=ToolResult.model_construct(
+            call_id="1", name="search", result=(hit,), metadata={"at": float("-inf")}, error=None
+        )
     )
     path = tmp_path / "report.html"
     path.write_text(

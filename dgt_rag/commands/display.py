@@ -96,6 +96,11 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text that is not longer than a line or two."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def tell_result(result: RunResult, show: int, quiet: bool) -> None:
     """Print the summary of a run and some of its conversations."""
     if quiet:
@@ -113,7 +118,8 @@ def summary_lines(summary: Summary) -> list[str]:
     """Return the summary of a run as lines."""
     lines = [f"kept {summary.kept} of {summary.asked} asked for"]
     for reason, count in summary.dropped.most_common():
-        lines.append(f"dropped {count}: {reason}")
+        because = " ".join(summary.because.get(reason, "").split())
+        lines.append(f"dropped {count}: {reason}{', such as: ' if because else ''}{shortened(because)}")
     if not summary.kept:
         return lines
     lines.append(

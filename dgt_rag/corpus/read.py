@@ -4,6 +4,7 @@ A line that cannot be read and a second document of one id are refused with thei
 a document without a body or an id is skipped and counted; a corpus of which nothing is left is refused.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -11,10 +12,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pydantic import JsonValue
 
 from dgt_rag.corpus.rows import Row, clean
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import CorpusError
 from dgt_rag.records import Document
 
 OnBadLine = Literal["refuse", "skip"]
+_DETAIL = re.compile(r" \((?:byte|projection).*|:.*", re.DOTALL)
+"""What a problem says of its own line, and must not be counted apart for."""
 NAMES = ("body", "doc_id", "title", "domain")
 
 
@@ -56,7 +59,8 @@ class Projector:
             return value or ""
         if isinstance(value, int | float) and not isinstance(value, bool) and number:
             return str(value)
-        raise ValueError(f"the field {self.paths[number]!r} ({NAMES[number]}) is not text")
+        way = f" (projection: {{{NAMES[number]}: ''}} leaves it among the metadata)" if number > 1 else ""
+        raise ValueError(f"the field {self.paths[number]!r} ({NAMES[number]}) is not text{way}")
 
     def document(self, record: dict[str, Any], parts: Parts | None = None) -> Document:
         """Return the document that a row holds; the fields not named become its metadata. Takes the row over."""
@@ -187,7 +191,7 @@ class Corpus:
     tally: Tally = field(default_factory=Tally)
 
     def found(self) -> Iterator[Found]:
-        """Stream the rows that make documents; raises EngineError for what is refused."""
+        """Stream the rows that make documents; raises CorpusError for what is refused."""
         seen: set[int] = set()
         first: dict[str, Any] | None = None
         kept = 0
@@ -225,8 +229,8 @@ class Corpus:
 
     def _bad(self, place: int, problem: str) -> None:
         if self.on_bad_line == "refuse":
-            raise EngineError(f"{self.source.where(place)}: {problem}; mend it, or set on_bad_line: skip")
-        self.tally.skip(problem.partition(":")[0].partition(" (")[0], place)
+            raise CorpusError(f"{self.source.where(place)}: {problem}; mend it, or set on_bad_line: skip")
+        self.tally.skip(_DETAIL.sub("", problem), place)
 
     def _wanting(self, place: int, parts: Parts) -> bool:
         for number in (0, 1):
@@ -243,7 +247,7 @@ class Corpus:
         before = next((row.place for row in self.source.rows() if self._names(row.record, doc_id)), place)
         if before == place:
             return False
-        raise EngineError(
+        raise CorpusError(
             f"{self.source.where(place)}: the id {doc_id!r} stands at {before} already; ids must differ "
             "(or set on_bad_line: skip to keep the first)"
         )
@@ -258,10 +262,10 @@ class Corpus:
         name = self.source.name
         if first is None:
             skipped = "; ".join(self.tally.lines())
-            raise EngineError(
+            raise CorpusError(
                 f"{name}: empty corpus: there is no document in it" + (f" ({skipped})" if skipped else "")
             )
-        raise EngineError(f"{name}: no document is left: {'; '.join(self.tally.lines())}; {self._advice(first)}")
+        raise CorpusError(f"{name}: no document is left: {'; '.join(self.tally.lines())}; {self._advice(first)}")
 
     def _advice(self, first: dict[str, Any]) -> str:
         return f"the first one has the fields {', '.join(map(repr, first)) or 'none'}; {suggest(first)}"
@@ -269,10 +273,10 @@ class Corpus:
 
 def suggest(record: dict[str, Any]) -> str:
     """Return a projection that may be meant, for a refusal."""
-    texts = {name: len(value) for name, value in record.items() if isinstance(value, str) and value}
+    texts = {name: len(value) for name, value in record.items() if isinstance(value, str) and value.strip()}
     body = next((name for name in ("text", "body", "content", "contents", "passage") if texts.get(name)), None)
-    body = body or max(texts, key=texts.__getitem__, default=None)
     named = ("id", "_id", "doc_id", "docid", "uuid", "url", "key", "pid")
     doc_id = next((name for name in named if record.get(name) not in (None, "")), None)
+    body = body or max((name for name in texts if name != doc_id), key=texts.__getitem__, default=None)
     parts = [f"{ours}: {theirs}" for ours, theirs in (("body", body), ("doc_id", doc_id)) if theirs]
     return f"set e.g. projection: {{{', '.join(parts)}}}" if parts else "set projection to the fields that hold them"

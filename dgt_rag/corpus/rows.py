@@ -16,7 +16,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import CorpusError
 
 Format = Literal["jsonl", "json", "csv", "tsv", "parquet"]
 
@@ -59,7 +59,7 @@ class Source:
         inner = Path(path.stem) if packing else path
         found = format or _SUFFIXES.get(inner.suffix.lower())
         if found is None:
-            raise EngineError(
+            raise CorpusError(
                 f"{path}: the format cannot be told from {inner.suffix or 'a name without a suffix'}; "
                 f"set format to one of {', '.join(sorted(set(_SUFFIXES.values())))}"
             )
@@ -88,8 +88,8 @@ class Source:
                 yield from _ROWS[self.format](file)
         except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
             if isinstance(error, OSError) and error.filename:
-                raise EngineError(f"{self.path}: cannot be read: {error.strerror}") from error
-            raise EngineError(f"{self.path}: cannot be read as {self.packing or self.format}: {error}") from error
+                raise CorpusError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise CorpusError(f"{self.path}: cannot be read as {self.packing or self.format}: {error}") from error
 
 
 def _opened(path: Path, packing: str) -> IO[bytes]:
@@ -99,11 +99,11 @@ def _opened(path: Path, packing: str) -> IO[bytes]:
         try:
             import zstandard
         except ImportError:
-            raise EngineError(f"{path}: zstd files need one more package: pip install 'dgt-rag[zstd]'") from None
+            raise CorpusError(f"{path}: zstd files need one more package: pip install 'dgt-rag[zstd]'") from None
         try:
             return io.BufferedReader(zstandard.open(path, "rb"), 1 << 20)
         except zstandard.ZstdError as error:
-            raise EngineError(f"{path}: cannot be read as zstd: {error}") from error
+            raise CorpusError(f"{path}: cannot be read as zstd: {error}") from error
     return path.open("rb", buffering=1 << 20)
 
 
@@ -206,7 +206,7 @@ def _parquet(file: IO[bytes]) -> Iterator[Row]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise EngineError(f"{file.name}: Parquet needs one more package: pip install 'dgt-rag[parquet]'") from None
+        raise CorpusError(f"{file.name}: Parquet needs one more package: pip install 'dgt-rag[parquet]'") from None
     place = 0
     try:
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=1000):

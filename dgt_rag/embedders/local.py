@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
 
 from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
 from dgt_rag.errors import EngineError
@@ -18,7 +17,7 @@ T = TypeVar("T")
 def _folder_or_name(model: str) -> str:
     try:
         return str(find_path(Path(model)))
-    except PydanticCustomError:
+    except ValueError:
         return model
 
 

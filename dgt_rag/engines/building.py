@@ -104,7 +104,8 @@ class Build:
             (self._folder / "lines.jsonl").unlink()
         with (self._folder / "offsets").open("wb") as file:
             self._offsets.tofile(file)
-        save_groups(self._domains.finish(), groups_file(self._folder, "domain"))
+        if self._recipe.projector.paths[3]:
+            save_groups(self._domains.finish(), groups_file(self._folder, "domain"))
         digest = content_digest(source.path)
         after = source.path.stat()
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):

@@ -14,7 +14,7 @@ from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
 from dgt_rag.engines.documents import MemoryDocuments
 from dgt_rag.engines.index import IndexBuilder, TextIndex
 from dgt_rag.engines.lexical import LexicalRetriever
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import CorpusError
 from dgt_rag.plugins import InputFile
 from dgt_rag.records import Document
 from dgt_rag.world import World
@@ -68,7 +68,7 @@ class InMemoryEngine(SearchToolEngine):
         else:
             records = world.corpora.get(world.name) if self.corpus is None else self.corpus
             if records is None:
-                raise EngineError(
+                raise CorpusError(
                     f"engine {world.name or self.type!r}: there are no documents; give `corpus`, `path`, "
                     f"or from Python run(task, corpora={{{world.name or 'NAME'!r}: [...]}})"
                 )

@@ -16,7 +16,7 @@ from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.documents import DocumentStore
 from dgt_rag.engines.groups import Selection
 from dgt_rag.engines.index import TextIndex
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import CorpusError
 from dgt_rag.records import Document, Hit, label_of
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class LexicalRetriever(Retriever):
         """Make the retriever of an engine; a filter that leaves nothing is refused."""
         retriever = cls(store, index, engine.filter, engine.relevance_threshold)
         if not await retriever.count():
-            raise EngineError(f"filter: no document of the corpus has {json.dumps(engine.filter)}")
+            raise CorpusError(f"filter: no document of the corpus has {json.dumps(engine.filter)}")
         return retriever
 
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:

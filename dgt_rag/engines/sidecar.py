@@ -117,7 +117,7 @@ class Sidecar:
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            await _removed(made)
 
     def _publish(self, made: Path) -> None:
         old = self.home.with_suffix(f".old-{os.getpid()}")
@@ -152,3 +152,12 @@ def _locked(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+async def _removed(folder: Path) -> None:
+    """Remove a folder, again while the threads of a writer that was given up still put files into it."""
+    for _ in range(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        await asyncio.sleep(0.05)

@@ -1,6 +1,7 @@
 """A search engine as a tool: what a model sees of it, and how a call of it is answered."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from dgt_rag.records import FoundDocument, Hit, ToolCall, ToolError, ToolResult,
 
 MISTAKES = ("unknown_tool", "invalid_arguments")
 """Errors of calls that were wrong in themselves: no such tool, or arguments that do not fit its schema."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LIMITS = ("limit", "k", "top_k", "max_results", "num_results")
 _EXCLUDED = 20
 """Of so many best hits none is given as irrelevant."""
@@ -44,6 +46,8 @@ class SearchTool:
         )
         if sum(category.probability for category in engine.error_categories) > 1 + 1e-9:
             raise TaskError(f"tool {tool.spec.name!r}: the probabilities of error_categories add up to more than 1")
+        if not _NAME.fullmatch(tool.spec.name):
+            raise TaskError(f"tool {tool.spec.name!r}: models take names of 1 to 64 letters, digits, _ and - only")
         if spec:
             _check_schema(spec)
         return tool

@@ -1,13 +1,17 @@
 """Opens what a task names, in the order in which it stands on each other, and closes it on every way out."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.errors import TaskError
+from dgt_rag.llm.base import Speaker
+from dgt_rag.plugins import answering_for
+from dgt_rag.prompts import Prompts
 from dgt_rag.records import ToolSpec
 from dgt_rag.samplers.base import Shelf
 from dgt_rag.stages.base import Bench
@@ -15,17 +19,21 @@ from dgt_rag.stages.examples import Examples, read_examples
 from dgt_rag.task import Task
 from dgt_rag.world import World
 
+T = TypeVar("T")
+
 
 @asynccontextmanager
 async def opened(task: Task, world: World) -> AsyncIterator[Bench]:
     """Open the models and engines of a task and hand out its bench."""
     run_dice = Dice(task.seed, task.task_name)
     world = replace(world, dice=run_dice.child("world"), prompts=task.prompts)
+    if task.prompts:
+        Prompts(task.prompts).check()
     async with AsyncExitStack() as stack:
         retrievers = await open_engines(task.tools.engines, world, stack)
         used = {name for stages in task.stages.values() for stage in stages for name in stage.model_names()}
         speakers = {
-            name: await stack.enter_async_context(model.open(world))
+            name: await _entered(f"model {name!r}", model.open(world), Speaker, stack)
             for name, model in task.models.items()
             if name in used
         }
@@ -44,8 +52,17 @@ async def open_engines(
     retrievers: dict[str, Retriever] = {}
     for name in in_order(engines):
         own = replace(world, name=name, engines=dict(retrievers))
-        retrievers[name] = await stack.enter_async_context(engines[name].open(own))
+        retrievers[name] = await _entered(f"engine {name!r}", engines[name].open(own), Retriever, stack)
     return retrievers
+
+
+async def _entered(who: str, context: AbstractAsyncContextManager[T], kind: type[Any], stack: AsyncExitStack) -> T:
+    """Enter what a plugin's `open` returned, which must give one of this kind."""
+    with answering_for(who):
+        found = await stack.enter_async_context(context)
+        if not isinstance(found, kind):
+            raise TypeError(f"`open` must yield a {kind.__name__}, not {type(found).__name__}")
+    return found
 
 
 def in_order(engines: Mapping[str, SearchToolEngine]) -> list[str]:

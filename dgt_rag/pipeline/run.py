@@ -21,6 +21,7 @@ from dgt_rag.pipeline.ledger import Ledger
 from dgt_rag.pipeline.opening import offered_by, opened
 from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.progress import Progress
+from dgt_rag.plugins import answering_for
 from dgt_rag.records import ConversationDataPoint, Document, ToolSpec
 from dgt_rag.report.page import Page
 from dgt_rag.report.summary import Summary
@@ -116,7 +117,7 @@ class Run:
                 await self._make(ledger)
                 status = "complete" if ledger.complete else "attempts used up"
             finally:
-                result = await asyncio.shield(self._finish(journal, ledger, made_from, status))
+                result = await self._finish(journal, ledger, made_from, status)
         finally:
             journal.close()
         return result
@@ -129,7 +130,11 @@ class Run:
         ]
 
     async def _identity(self) -> dict[str, str]:
-        return identity(self.task, {name: await shelf.fingerprint() for name, shelf in self.bench.retrievers.items()})
+        marks = {}
+        for name, shelf in self.bench.retrievers.items():
+            with answering_for(f"engine {name!r}"):
+                marks[name] = await shelf.fingerprint()
+        return identity(self.task, marks)
 
     async def _make(self, ledger: Ledger) -> None:
         self.progress.resumed = sum(1 for _ in ledger.journal.kept(self.task.num_outputs))
@@ -185,7 +190,8 @@ class Run:
         page = Page(self.task.task_name)
         tools = offered_by(self.task, self.bench.tools)
         # beside the loop: other tasks of the same command may still be at work
-        await asyncio.to_thread(self._write_rows, ledger, summary, page, tools)
+        writing = asyncio.get_running_loop().run_in_executor(None, self._write_rows, ledger, summary, page, tools)
+        stop = await _outlast(writing)
         spent = self.calls.totals()
         self.progress.totals = lambda: spent  # a display may look again when the store of calls is closed
         facts: dict[str, Any] = {
@@ -206,6 +212,8 @@ class Run:
         }
         self.folder.write("run.json", _json(facts))
         self.folder.write("report.html", page.html(facts, task_text(self.task)))
+        if stop:
+            raise stop
         return RunResult(self.folder.path, summary, facts)
 
     def _write_rows(self, ledger: Ledger, summary: Summary, page: Page, tools: Mapping[str, ToolSpec]) -> None:
@@ -217,14 +225,33 @@ class Run:
             summary.add(talk)
             page.add(talk)
         for index in ledger.dropped():
-            page.add(journal.read(index))
+            talk = journal.read(index)
+            summary.add_dropped(talk)
+            page.add(talk)
         for formatter in self.task.formatters:
             rows = (row for index in indices for row in formatter.rows(journal.read(index), tools))
-            self.folder.write_rows(formatter.file_name, rows)
+            with answering_for(f"formatter {formatter.plugin_name()!r}"):
+                self.folder.write_rows(formatter.file_name, rows)
 
     async def _corpus_size(self) -> int:
         names = {name for stages in self.task.stages.values() for stage in stages for name in stage.engine_names()}
-        return sum([await self.bench.retrievers[name].count() for name in sorted(names)])
+        size = 0
+        for name in sorted(names):
+            with answering_for(f"engine {name!r}"):
+                size += await self.bench.retrievers[name].count()
+        return size
+
+
+async def _outlast(work: asyncio.Future[None]) -> asyncio.CancelledError | None:
+    """Wait for work that must not be left half done; return the stop that was asked for meanwhile, if one was."""
+    stop = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            stop = error
+    work.result()
+    return stop
 
 
 def _json(facts: Mapping[str, Any]) -> str:

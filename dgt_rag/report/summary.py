@@ -22,6 +22,8 @@ class Summary:
     citations: int = 0
     rewrites: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    because: dict[str, str] = field(default_factory=dict)
+    """What the first that was dropped for a reason says of it."""
     patterns: Counter[str] = field(default_factory=Counter)
     answerability: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
@@ -44,6 +46,10 @@ class Summary:
                 self.failed_calls += step.content.error is not None
             elif isinstance(step, AssistantStep):
                 self._add_answer(step)
+
+    def add_dropped(self, talk: ConversationDataPoint) -> None:
+        """Note why a conversation was dropped; `dropped` counts it already."""
+        self.because.setdefault(talk.drop_reason or "unknown", talk.drop_detail or "")
 
     def _add_answer(self, step: AssistantStep) -> None:
         self.citations += len(step.citations)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from codecs import BOM_UTF8 as BOM
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -80,10 +81,10 @@ def read_examples(path: Path) -> tuple[ConversationDataPoint, ...]:
     seeds = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
+            if not line.removeprefix(BOM).strip():
                 continue
             try:
-                seed = ConversationDataPoint.model_validate_json(line)
+                seed = ConversationDataPoint.model_validate_json(line.removeprefix(BOM))
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(str(part) for part in first["loc"])
@@ -95,4 +96,6 @@ def read_examples(path: Path) -> tuple[ConversationDataPoint, ...]:
                     f"{path}:{number}: not a seed conversation: it has no turn; `steps` needs at least a user and an assistant step"
                 )
             seeds.append(seed)
+    if not seeds:
+        raise TaskError(f"{path}: holds no seed conversation; leave seed_examples out to go without")
     return tuple(seeds)

@@ -1,5 +1,6 @@
 """Gives the user a persona, drawn from a file."""
 
+from codecs import BOM_UTF8 as BOM
 from functools import cached_property
 from typing import Literal
 
@@ -64,7 +65,7 @@ class PersonaStore(Settings):
     def personas(self) -> tuple[Persona, ...]:
         """The personas of the file; a line of another shape is refused with its place."""
         found = []
-        for number, line in enumerate(self.data_path.read_bytes().splitlines(), start=1):
+        for number, line in enumerate(self.data_path.read_bytes().removeprefix(BOM).splitlines(), start=1):
             if not line.strip():
                 continue
             try:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +12,7 @@ import jsonlines
 from filelock import FileLock, Timeout
 
 from dgt_rag.errors import StoreError
-from dgt_rag.store.journal import Journal
+from dgt_rag.store.journal import Journal, json_line
 
 MADE = ("journal.jsonl", "final_data.jsonl", "run.json", "report.html", "task.yaml")
 """What a run writes that `--restart` clears away; the calls stay, so that what was asked is not paid again."""
@@ -22,8 +22,8 @@ class RunFolder:
     """One run's folder, locked for as long as it is open."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         try:
+            self.path = path = path.expanduser()
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path / ".lock", timeout=0)
             self._lock.acquire()
@@ -31,13 +31,19 @@ class RunFolder:
             raise StoreError(
                 f"{path}: another run is at work in this folder; wait for it, or choose another --output-dir"
             ) from error
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written ({error.strerror}); choose another --output-dir") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            told = getattr(error, "strerror", None) or error
+            raise StoreError(f"{str(path)!r}: cannot be written ({told}); choose another --output-dir") from error
 
     def restart(self, formatted: Iterable[str]) -> None:
         """Clear away what an earlier run made, but for the calls."""
         for name in (*MADE, *formatted):
-            (self.path / name).unlink(missing_ok=True)
+            try:
+                (self.path / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"{self.path / name}: cannot be removed ({error.strerror}); remove it yourself"
+                ) from error
 
     def journal(self) -> Journal:
         """Open the journal."""
@@ -47,9 +53,11 @@ class RunFolder:
         """Return what `run.json` says, or nothing if there is none."""
         path = self.path / "run.json"
         try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise StoreError(f"{path}: not JSON ({error}); start over with --restart") from error
+            facts: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except (ValueError, OSError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); start over with --restart") from error
+        if not isinstance(facts, dict) or not isinstance(facts.get("identity", {}), dict):
+            raise StoreError(f"{path}: is none of ours; start over with --restart")
         return facts
 
     def check(self, identity: Mapping[str, str]) -> None:
@@ -92,7 +100,11 @@ class RunFolder:
                 os.fsync(file.fileno())
             target.replace(self.path / name)
         except OSError as error:
-            raise StoreError(f"{target}: cannot be written ({error.strerror}); mend that and run again") from error
+            told = f"{self.path / name}: cannot be written ({error.strerror}); mend that and run again"
+            raise StoreError(told) from error
+        finally:
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Give the folder free."""
@@ -100,7 +112,7 @@ class RunFolder:
 
 
 def _dumps(row: object) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return json_line(json.dumps(row, ensure_ascii=False, allow_nan=False))
 
 
 def digest(text: bytes | str) -> str:

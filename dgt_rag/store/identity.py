@@ -45,5 +45,5 @@ def _flat(place: str, value: Any) -> Iterator[tuple[str, str]]:
 def _content(path: Path) -> str:
     """Name a file or a folder of templates by its content; a corpus is named by its engine and not read here."""
     if path.is_dir():
-        return digest("".join(f"{file.name}{file.read_text(encoding='utf-8')}" for file in sorted(path.glob("*.j2"))))
+        return digest(b"".join(file.name.encode() + file.read_bytes() for file in sorted(path.glob("*.j2"))))
     return digest(path.read_bytes()) if path.stat().st_size < 50_000_000 else path.name

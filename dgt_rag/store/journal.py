@@ -24,6 +24,14 @@ class Entry:
     reason: str | None
 
 
+def json_line(text: str) -> bytes:
+    """Return JSON as bytes, with the line ends that only some readers know as escapes, so that none splits it."""
+    line = text.encode("utf-8", "backslashreplace")
+    for end in ("\u0085", "\u2028", "\u2029"):
+        line = line.replace(end.encode(), f"\\u{ord(end):04x}".encode())
+    return line
+
+
 class Journal:
     """An append-only file of finished conversations."""
 
@@ -31,7 +39,10 @@ class Journal:
         self.path = path
         self.entries: dict[int, Entry] = {}
         """By the conversation's index."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be opened ({error.strerror}); choose another --output-dir") from error
         self._size = self._read()
 
     def _read(self) -> int:
@@ -51,7 +62,7 @@ class Journal:
             return ConversationDataPoint.model_validate_json(line)
         except ValidationError as error:
             raise StoreError(
-                f"{self.path}:{number}: not a line of ours ({error.errors()[0]['msg']}); mend it, or start over with --restart"
+                f"{self.path}:{number}: not a line of ours ({error.errors()[0]['msg']}); take it out to have that one made again, or start over with --restart"
             ) from error
 
     def _note(self, talk: ConversationDataPoint, offset: int, length: int) -> None:
@@ -59,7 +70,7 @@ class Journal:
 
     def add(self, talk: ConversationDataPoint) -> None:
         """Append a finished conversation; once this returns, a kill does not lose it."""
-        line = talk.model_dump_json().encode("utf-8", "backslashreplace") + b"\n"
+        line = json_line(talk.model_dump_json()) + b"\n"
         try:
             written = os.pwrite(self._file, line, self._size)
         except OSError as error:
