@@ -1,8 +1,8 @@
 """What a notebook needs: load or build a task, run it, iterate over its conversations."""
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +56,8 @@ def run(task: Task | str | Path | Mapping[str, Any], *overrides: str, **options:
 
 def _in_a_thread(task: Task | str | Path | Mapping[str, Any], *overrides: str, **options: Any) -> RunResult:
     """Run beside the loop of a notebook, which cannot run another."""
-    ended: list[RunResult | BaseException] = []
-
-    def work() -> None:
-        try:
-            ended.append(asyncio.run(arun(task, *overrides, **options)))
-        except BaseException as error:
-            ended.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if isinstance(ended[0], BaseException):
-        raise ended[0]
-    return ended[0]
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(arun(task, *overrides, **options))).result()
 
 
 def _quiet(line: str) -> None:
