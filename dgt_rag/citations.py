@@ -14,6 +14,8 @@ _FOLD = str.maketrans(
 )
 _ELLIPSIS = re.compile(r"\s*(?:\[?\.\.\.\]?|\[?\u2026\]?)\s*")
 _EDGES = " \t\r\n\"'*_`|>#.,;:\u201c\u201d\u2018\u2019"
+_NO_LETTER = re.compile("[^\\w\u0345]+|_+")
+_DOTLESS = {0x131: "i", 0x307: None}
 _LEAST = 8
 """Letters and digits that a quote needs at least to show anything (half as many where words are not spaced)."""
 
@@ -28,8 +30,17 @@ def locate(quote: str, body: str) -> tuple[int, int] | None:
     if quote and at >= 0:
         return at, at + len(quote)
     words = quote.strip(_EDGES).translate(_FOLD).split()
-    match = _pattern(tuple(words)).search(body) if words else None
+    # most quotes that are not verbatim are not there at all, which is seen without a pattern
+    if not words or _letters(quote) not in _letters(body):
+        return None
+    match = _pattern(tuple(words)).search(body)
     return match.span() if match else None
+
+
+@lru_cache(maxsize=1024)
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text, those alike that a pattern which ignores case takes for alike."""
+    return _NO_LETTER.sub("", text).casefold().translate(_DOTLESS)
 
 
 @lru_cache(maxsize=256)

@@ -40,6 +40,14 @@ def test_a_copyists_differences_are_forgiven_and_the_documents_text_is_kept(quot
 
 
 @pytest.mark.parametrize(
+    "alike", ["k\u212a", "s\u017f", "i\u0131", "i\u0130", "\u03b9\u0345", "\u03c3\u03c2", "\u00df\u1e9e"]
+)
+def test_letters_that_are_the_same_but_for_case_never_hide_a_quote(alike):
+    one, other = alike
+    assert locate(f"a letter {one} stands here", f"A LETTER {other} STANDS HERE") == (0, 22)
+
+
+@pytest.mark.parametrize(
     "quote",
     [
         "A permit costs 49 euros a year",

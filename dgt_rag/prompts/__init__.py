@@ -11,7 +11,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateNotFound,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dgt_rag.errors import TaskError
@@ -26,9 +35,10 @@ _FIXED = ("documents", "examples", "instructions", "searching", "offered")
 """What a system template may use: what is the same for all asks of a conversation."""
 
 
-def _environment(loader: ChoiceLoader | None = None) -> ImmutableSandboxedEnvironment:
+def _environment(loader: BaseLoader | None = None, ours: bool = False) -> Environment:
+    kind = Environment if ours else ImmutableSandboxedEnvironment
     # prompts are plain text for a model, never a page: nothing is escaped
-    made = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = kind(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
     # the filter of that name that Jinja2 brings escapes for HTML
     made.globals["beginning"] = _beginning
@@ -61,9 +71,11 @@ class Prompts:
         self._systems: dict[tuple[Any, ...], tuple[str, Any]] = {}
 
     @cached_property
-    def _environment(self) -> ImmutableSandboxedEnvironment:
-        folders = [*([self.folder] if self.folder else []), SHIPPED]
-        return _environment(ChoiceLoader([FileSystemLoader(folder) for folder in folders]))
+    def _environment(self) -> Environment:
+        # the sandbox, which looks at every name that is used, is for templates that are not ours
+        if not self.folder:
+            return _environment(FileSystemLoader(SHIPPED), ours=True)
+        return _environment(ChoiceLoader([FileSystemLoader(folder) for folder in (self.folder, SHIPPED)]))
 
     def check(self) -> None:
         """Read every template; refuse the first that is wrong, and a file that replaces none of ours."""
