@@ -3,22 +3,27 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from building import BODIES, task_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dgt_rag.api import run
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.errors import TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.samplers.base import DocumentSampler, Shelf, Source
-from dgt_rag.samplers.coverage import CoverageSampler, Shuffle
+from dgt_rag.samplers.coverage import CoverageSampler
+from dgt_rag.samplers.mix import mixed
 from dgt_rag.samplers.random import RandomSampler
 from dgt_rag.samplers.related import RelatedSampler
+from dgt_rag.samplers.shuffle import Shuffle
 from dgt_rag.world import World
 
 
@@ -243,3 +248,48 @@ async def test_one_who_stops_waiting_does_not_stop_the_others() -> None:
     await asyncio.sleep(0)
     gate.set()
     assert await second == 7
+
+
+WEIGHTS = st.lists(st.floats(0.001, 1000), min_size=1, max_size=5)
+
+
+@settings(deadline=None)
+@given(WEIGHTS, st.integers(0, 20), st.integers())
+def test_in_a_mix_each_gets_its_share_and_counts_its_own_draws(weights: list[float], blocks: int, seed: int) -> None:
+    many = 16 * blocks
+    draws = [mixed(weights, index, Dice(seed)) for index in range(many)]
+    for one, weight in enumerate(weights):
+        numbers = sorted(number for drawn_one, number in draws if drawn_one == one)
+        assert numbers == list(range(len(numbers)))
+        assert abs(len(numbers) - many * weight / sum(weights)) < len(weights)
+
+
+@pytest.mark.parametrize("weights", [(1e308, 1e308), (5e-324, 1.0), (1.0, 1e-9, 1.0)])
+def test_a_mix_of_any_weights_counts_on_far_out(weights: tuple[float, ...]) -> None:
+    start = 16 * 10**9
+    draws = [mixed(weights, start + index, Dice("far")) for index in range(160)]
+    assert len(set(draws)) == 160
+    for one in range(len(weights)):
+        numbers = sorted(number for drawn_one, number in draws if drawn_one == one)
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+
+
+def test_in_a_mix_neighbours_are_drawn_by_chance() -> None:
+    draws = [mixed((1.0, 1.0), index, Dice("chance"))[0] for index in range(4000)]
+    same = sum(left == right for left, right in pairwise(draws))
+    assert 0.40 < same / 4000 < 0.55
+
+
+def test_a_mix_covers_the_corpus_as_soon_as_its_share_allows(tmp_path: Path) -> None:
+    samplers = [
+        {"type": "search/random", "engine": "retriever", "weight": 3.0, "k": 1},
+        {"type": "search/coverage", "engine": "retriever", "weight": 1.0, "k": 2},
+    ]
+    stages = [{"name": "lm/scenario/rag", "document_samplers": samplers}]
+    made = run(task_values(tmp_path, initialization_stages=stages, num_outputs=32, min_turns=1, max_turns=1))
+    assert made.summary.kept == 32 and not made.summary.dropped
+    stretches = [talk.scenario.documents for talk in made.conversations() if len(talk.scenario.documents) == 2]
+    covered = [document.doc_id for stretch in stretches for document in stretch]
+    # a quarter of 32 conversations, two documents each, over a corpus of ten
+    assert len(stretches) == 8 and set(covered) == set(BODIES)
+    assert max(Counter(covered).values()) == 2

@@ -75,8 +75,8 @@ class Source:
     """This conversation's own."""
     run_dice: Dice
     """The same for all conversations of a run."""
-    index: int = 0
-    """The conversation's number in the run."""
+    number: int = 0
+    """How many draws of this sampler belong to conversations before; the conversation's own number if there is no other."""
 
 
 class DocumentSampler(Plugin):
@@ -84,10 +84,10 @@ class DocumentSampler(Plugin):
 
     kind: ClassVar[str] = "samplers"
 
-    engine: str
+    engine: str = Field(examples=["retriever"])
     """The engine whose documents are drawn."""
     weight: float = Field(default=1.0, gt=0)
-    """How often this sampler is chosen, against the others of the stage."""
+    """How many of the conversations it gets, against the others of the stage."""
     k: int | None = Field(default=None, ge=1)
     """How many documents; the stage's own `k` if not given. A corpus or a group with fewer gives what there is."""
 

@@ -1,52 +1,22 @@
 """Each conversation takes its stretch of a seeded shuffle, so that a run covers the corpus before it repeats.
 
-Which stretch is told by the conversation's number alone: no conversation has to know of another one.
+Which stretch is told by the number of the draw alone: no conversation has to know of another one.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from dgt_rag.dice import Dice
 from dgt_rag.records import Document
 from dgt_rag.samplers.base import GroupedSampler, Source
-
-_ROUNDS = 10
-
-
-class Shuffle:
-    """A permutation of 0 … size - 1 that holds no table: a Feistel cipher, walked until it falls inside the range."""
-
-    def __init__(self, size: int, dice: Dice) -> None:
-        self.size = size
-        self._half = max(1, ((size - 1).bit_length() + 1) // 2)
-        self._mask = (1 << self._half) - 1
-        self._key = dice.number.to_bytes(8, "big")
-
-    def __getitem__(self, place: int) -> int:
-        """Return what stands at a place of the shuffled range."""
-        if not 0 <= place < self.size:
-            raise IndexError(place)
-        value = self._cipher(place)
-        while value >= self.size:
-            value = self._cipher(value)
-        return value
-
-    def _cipher(self, value: int) -> int:
-        left, right = value >> self._half, value & self._mask
-        for turn in range(_ROUNDS):
-            left, right = right, left ^ (self._mixed(turn, right) & self._mask)
-        return left << self._half | right
-
-    def _mixed(self, turn: int, value: int) -> int:
-        told = bytes([turn]) + value.to_bytes(8, "big")
-        return int.from_bytes(hashlib.blake2b(told, digest_size=8, key=self._key).digest(), "big")
+from dgt_rag.samplers.shuffle import Shuffle
 
 
 class CoverageSampler(GroupedSampler):
     """The next documents of a shuffled corpus; each is used once before any is used again.
 
-    Where several samplers are mixed, this one gets only some of the conversations, and covers as much less.
+    A conversation that is dropped leaves its documents to the next round. Where samplers are mixed, this one goes on from
+    one of its own conversations to its next: with half of the weight it covers the corpus in twice as many conversations.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("coverage",)
@@ -54,14 +24,14 @@ class CoverageSampler(GroupedSampler):
     type: Literal["search/coverage"] = "search/coverage"
 
     async def sample(self, source: Source, k: int) -> list[Document]:
-        """Return the stretch of `k` documents that belongs to the conversation's number."""
+        """Return the stretch of `k` documents that belongs to this draw of the sampler."""
         dice = source.run_dice.child("coverage", self.engine, self.group_by or "")
         if self.group_by is None:
             size = await source.retriever.count()
-            places = _stretch(range(size), source.index, k, dice) if size else []
+            places = _stretch(range(size), source.number, k, dice) if size else []
         else:
             members = await self.wanted(await source.retriever.places(self.group_by), source.retriever)
-            places = _grouped(members, source.index, k, dice)
+            places = _grouped(members, source.number, k, dice)
         return await source.retriever.at(places) if places else []
 
 

@@ -7,14 +7,15 @@ from pydantic import BaseModel, Field, field_validator
 
 from dgt_rag.errors import Dropped
 from dgt_rag.records import ConversationDataPoint, Document, ScenarioStep
-from dgt_rag.samplers.base import AnySampler, DocumentSampler, Source
+from dgt_rag.samplers.base import AnySampler, Source
+from dgt_rag.samplers.mix import mixed
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for
 
 
 class ScenarioReply(BaseModel):
     """A person's situation in three to five sentences."""
 
-    scenario: str = Field(min_length=1)
+    scenario: str = Field(min_length=1, max_length=1900)
 
 
 class RagScenario(ModelStage):
@@ -51,10 +52,9 @@ class RagScenario(ModelStage):
         return talk.add(step)
 
     async def _sample(self, talk: ConversationDataPoint, bench: Bench) -> Sequence[Document]:
-        dice = bench.dice.child("documents")
-        sampler: DocumentSampler = dice.child("sampler").weighted(
-            self.document_samplers, [s.weight for s in self.document_samplers]
-        )
-        run_dice = bench.run_dice.child("documents", self.document_samplers.index(sampler))
-        source = Source(bench.retrievers[sampler.engine], dice, run_dice, talk.index)
+        run_dice = bench.run_dice.child("documents")
+        weights = [sampler.weight for sampler in self.document_samplers]
+        place, number = mixed(weights, talk.index, run_dice.child("mix"))
+        sampler = self.document_samplers[place]
+        source = Source(bench.retrievers[sampler.engine], bench.dice.child("documents"), run_dice.child(place), number)
         return await sampler.sample(source, sampler.k or self.k or 3)
