@@ -19,7 +19,8 @@ from dgt_rag.plugins import Plugin, loading
 from dgt_rag.sentences import sentence
 from dgt_rag.task import Task
 
-_ENVIRONMENT = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_ENVIRONMENT = re.compile(r"(?<!\\)((?:\\\\)*)\$\{([A-Z][A-Z0-9_]*)\}")
+"""`${NAME}`; not one that a backslash before it makes plain text."""
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MASK = str(SecretStr("-"))
 
@@ -65,7 +66,7 @@ def load(
     """Load a task from a file (or from values), with files laid over it and `key=value` overrides."""
     source = _from_values(path) if isinstance(path, Mapping) else _from_file(path)
     for file in over:
-        _lay_over(source, _from_file(file))
+        _lay_over(source, file)
     for override in overrides:
         _override(source, override)
     name = "task" if isinstance(path, Mapping) else str(path)
@@ -118,7 +119,7 @@ def _told(error: ValidationError, source: Source, name: str) -> Iterator[str]:
 
 
 def _from_values(values: Mapping[str, Any]) -> Source:
-    return Source(OmegaConf.create(dict(values), flags={"allow_objects": True}))
+    return Source(_config(_environment(values, set(values)), "task", {}))
 
 
 def _from_file(path: Path) -> Source:
@@ -136,7 +137,7 @@ def _from_file(path: Path) -> Source:
     if not isinstance(values, dict):
         raise TaskError(f"{path}: a task is a mapping of keys to values; this is {_KINDS.get(type(values), 'none')}")
     top = set(values)
-    return Source(_config(_environment(values, top), path, lines), lines)
+    return Source(_config(_environment(values, top), str(path), lines), lines)
 
 
 def _places(node: Any, path: Path) -> dict[Place, str]:
@@ -180,19 +181,22 @@ def read_text(path: Path) -> str:
 def _environment(value: Any, top: set[str]) -> Any:
     """Turn `${NAME}`, as DiGiT writes the environment, into OmegaConf's way, unless the file has such a key."""
     if isinstance(value, str):
-        return _ENVIRONMENT.sub(lambda match: match[0] if match[1] in top else f"${{oc.env:{match[1]}}}", value)
-    if isinstance(value, dict):
+        return _ENVIRONMENT.sub(
+            lambda found: found[0] if found[2] in top else f"{found[1]}${{oc.env:{found[2]}}}", value
+        )
+    if isinstance(value, Mapping):
         return {key: _environment(part, top) for key, part in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_environment(part, top) for part in value]
     return value
 
 
-def _config(values: dict[Any, Any], path: Path, lines: Mapping[Place, str]) -> DictConfig:
+def _config(values: dict[Any, Any], name: str, lines: Mapping[Place, str]) -> DictConfig:
     try:
-        return OmegaConf.create(values)
+        # a task from Python may hold plugins that are made already
+        return OmegaConf.create(values, flags={"allow_objects": True})
     except OmegaConfBaseException as error:
-        raise TaskError(_unresolved(error, Source(OmegaConf.create(), dict(lines)), str(path))) from error
+        raise TaskError(_unresolved(error, Source(OmegaConf.create(), dict(lines)), name)) from error
 
 
 def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
@@ -208,14 +212,24 @@ def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
             yield from _lines(item, (*place, number))
 
 
-def _lay_over(source: Source, other: Source) -> None:
+def _lay_over(source: Source, file: Path) -> None:
+    other = _from_file(file)
     # a plugin of another type takes nothing over from the one it replaces
-    for group in ("models",):
-        for name, value in (other.values.get(group) or {}).items():
-            if group in source.values and name in source.values[group] and "type" in value:
-                del source.values[group][name]
-    source.values = OmegaConf.merge(source.values, other.values)  # type: ignore[assignment]
+    for group in ("models", "tools.engines"):
+        after, before = (_selected(one.values, group) for one in (other, source))
+        for name, value in after.items() if OmegaConf.is_dict(after) else ():
+            if OmegaConf.is_dict(before) and name in before and OmegaConf.is_dict(value) and "type" in value:
+                del before[name]
+    try:
+        source.values = OmegaConf.merge(source.values, other.values)  # type: ignore[assignment]
+    except (OmegaConfBaseException, TypeError) as error:
+        raise TaskError(f"{file}: cannot be laid over the task: {_problem(error)}") from error
     source.lines.update(other.lines)
+
+
+def _selected(values: DictConfig, key: str) -> Any:
+    # what cannot be filled in is told when all is filled in
+    return OmegaConf.select(values, key, throw_on_resolution_failure=False)
 
 
 def _override(source: Source, override: str) -> None:

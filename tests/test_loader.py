@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dgt_rag.errors import TaskError
 from dgt_rag.loader import Loaded, load, task_text
@@ -299,6 +300,49 @@ def test_environment_defaults_and_other_keys_are_filled_in(monkeypatch):
     assert (task.num_outputs, task.max_turns, task.task_name) == (7, 5, "me/x")
 
 
+def test_a_task_given_as_a_mapping_is_filled_in_as_a_file_is(monkeypatch):
+    monkeypatch.setenv("HOW_MANY", "7")
+    monkeypatch.setenv("SAID", "One, ${two} and \\ three.")
+    changes = {
+        "task_name": "${created_by}/x",
+        "created_by": "me",
+        "num_outputs": "${HOW_MANY}",
+        "max_turns": "${oc.env:NOT_SET_HERE,5}",
+        "iteration_stages": (
+            {"name": "lm/user/rag"},
+            {"name": "lm/assistant/rag/static", "max_retries": "${HOW_MANY}"},
+        ),
+    }
+    corpus = [{"id": "a", "text": "${SAID}"}, {"id": "b", "text": "costs \\${HOW_MANY}"}]
+    values = {**yaml.safe_load(TASK), **changes}
+    values["tools"] = {"engines": {"retriever": {"type": "search/in_memory", "corpus": corpus}}}
+    task = load(values).task
+    assert load(values, ["num_outputs=${HOW_MANY}"]).task == task
+    Path("task.yaml").write_text(yaml.safe_dump({**values, "iteration_stages": [*changes["iteration_stages"]]}))
+    assert load(Path("task.yaml")).task == task
+    assert (task.task_name, task.num_outputs, task.max_turns) == ("me/x", 7, 5)
+    assert task.iteration_stages[1].max_retries == 7
+    texts = [document["text"] for document in task.tools.engines["retriever"].corpus]
+    assert texts == ["One, ${two} and \\ three.", "costs ${HOW_MANY}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (
+            "${NOT_SET_HERE}",
+            "environment variable NOT_SET_HERE is not set; set it, or write ${oc.env:NOT_SET_HERE,default}",
+        ),
+        ("${no.such}", "there is no key 'no.such' to fill in"),
+        ("from ${ to", "no viable alternative at input '${ to'; a plain ${ is written \\${"),
+    ],
+)
+def test_what_cannot_be_filled_in_in_a_mapping_is_refused_in_one_line(value, told):
+    with pytest.raises(TaskError) as caught:
+        load({**yaml.safe_load(TASK), "instructions": value})
+    assert str(caught.value) == f"task: instructions: {told}"
+
+
 def test_what_cannot_be_filled_in_is_refused_with_its_line():
     missing = "environment variable NOT_SET_HERE is not set; set it, or write ${oc.env:NOT_SET_HERE,default}"
     assert refused(changed("num_outputs: 3", "num_outputs: ${NOT_SET_HERE}")) == f"task.yaml:2: num_outputs: {missing}"
@@ -326,6 +370,51 @@ def test_a_file_is_laid_over_the_task_and_its_own_lines_are_told():
         str(caught.value).splitlines()[0]
         == "models.yaml:4: models.generator.modl: unknown key 'modl'; did you mean 'model'?"
     )
+
+
+def test_an_engine_of_another_type_laid_over_the_task_takes_nothing_over():
+    Path("live.yaml").write_text(
+        "tools: {engines: {retriever: {type: search/elasticsearch, hosts: 'http://127.0.0.1:9', default_index: i}}}\n"
+    )
+    task = load(Path("task.yaml"), [], [Path("live.yaml")]).task
+    assert task.tools.engines["retriever"].plugin_name() == "search/elasticsearch"
+    Path("live.yaml").write_text("tools: {engines: {retriever: {limit: 2}}}\n")
+    task = load(Path("task.yaml"), [], [Path("live.yaml")]).task
+    assert (task.tools.engines["retriever"].plugin_name(), task.tools.engines["retriever"].limit) == (
+        "search/in_memory",
+        2,
+    )
+
+
+def test_a_tool_that_cannot_be_called_is_refused_with_its_line():
+    registry = """\
+  registry:
+    - type: inline
+      engine: retriever
+      tools:
+        - name: look_up
+          description: Looks it up.
+          parameters: {type: object, properties: %s}
+"""
+    expected = {
+        "{q: {$ref: 'http://example.org/x.json'}}": "its parameters refer to 'http://example.org/x.json', "
+        "which does not stand in them; write it out there, under $defs",
+        "{q: {type: integer}}": "it needs a parameter of type string for the query",
+        "{q: {type: strung}}": "its parameters are no JSON Schema: 'strung' is not valid under any of the given schemas",
+    }
+    for properties, line in expected.items():
+        text = changed("  engines:\n", registry % properties + "  engines:\n")
+        assert refused(text) == f"task.yaml:14: tools.registry.0.tools.0.parameters: {line}"
+
+
+@pytest.mark.parametrize(
+    "other", ["tools: [a]", "models: 3", "tools: {engines: x}", "tools: ${nowhere}", "models: ${oc.env:NOT_SET_HERE}"]
+)
+def test_a_file_laid_over_the_task_that_holds_something_else_there_is_refused(other):
+    Path("other.yaml").write_text(other)
+    for first, second in (("task.yaml", "other.yaml"), ("other.yaml", "task.yaml")):
+        with pytest.raises(TaskError):
+            load(Path(first), [], [Path(second), Path("other.yaml")])
 
 
 def test_relative_paths_are_looked_for_beside_the_task_then_in_the_data_folder_then_here(folder, monkeypatch):
@@ -357,6 +446,15 @@ def test_a_secret_is_in_no_dump_and_no_error(monkeypatch):
 def test_what_a_dump_says_is_the_same_task_again():
     text = changed("text: One.", "text: 'costs \\${5}, \"yes\"', when: 2024-01-01")
     task = loaded(text, "models.generator.sampling.temperature=0.5").task
+    assert loaded(task_text(task)).task == task
+
+
+def test_a_backslash_keeps_the_name_of_a_variable_as_it_is_written(monkeypatch):
+    monkeypatch.setenv("HOME_TOWN", "Ulm")
+    text = changed("text: One.", r"text: 'from ${HOME_TOWN}, not \${HOME_TOWN}, not \${oc.env:HOME_TOWN}'")
+    task = loaded(text).task
+    said = task.tools.engines["retriever"].corpus[0]["text"]
+    assert said == "from Ulm, not ${HOME_TOWN}, not ${oc.env:HOME_TOWN}"
     assert loaded(task_text(task)).task == task
 
 

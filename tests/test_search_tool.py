@@ -1,5 +1,7 @@
 """Retrieval as a tool: what a model sees of an engine, and how its calls are answered."""
 
+import asyncio
+import json
 from collections import Counter
 
 import pytest
@@ -9,6 +11,7 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import ErrorCategory, Retriever
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.tool import SearchTool
+from dgt_rag.engines.tool_schema import problem_of
 from dgt_rag.errors import EngineError, TaskError
 from dgt_rag.records import ToolCall, ToolSpec
 from dgt_rag.testing import corpus
@@ -151,3 +154,55 @@ async def test_a_real_failure_of_the_engine_is_raised():
 
     with pytest.raises(EngineError, match="on fire"):
         await SearchTool.of(InMemoryEngine(), Broken()).execute(call(query="x"), Dice("x"))
+
+
+HOSTILE = {
+    "http": {"$ref": "http://127.0.0.1:{port}/limit.json"},
+    "deep": {"allOf": [{"items": {"$ref": "http://127.0.0.1:{port}/limit.json#/$defs/a"}}]},
+    "file": {"$ref": "file:///etc/hostname"},
+    "base": {"$id": "http://127.0.0.1:{port}/all", "$ref": "other"},
+    "nowhere": {"$ref": "#/$defs/limit"},
+}
+
+
+def with_limit(schema) -> ToolSpec:
+    parameters = {"type": "object", "properties": {"query": {"type": "string"}, "limit": schema}, "required": ["query"]}
+    return ToolSpec(name="look_up", description="", parameters=parameters)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_what_a_schema_refers_to_outside_itself_is_refused_and_never_fetched(kind):
+    asked = []
+    server = await asyncio.start_server(lambda reader, writer: (asked.append(1), writer.close()), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        schema = json.loads(json.dumps(HOSTILE[kind]).replace("{port}", str(port)))
+        with pytest.raises(TaskError) as caught:
+            await answer(call("look_up", query="office", limit=3), with_limit(schema))
+        assert problem_of({"query": "office"}, with_limit({})) == ""
+    assert not asked
+    assert str(caught.value).startswith("tool 'look_up': its parameters refer to '")
+    assert str(caught.value).endswith("', which does not stand in them; write it out there, under $defs")
+
+
+@pytest.mark.parametrize(
+    ("limit", "inside"),
+    [
+        ({"$ref": "#/$defs/limit"}, {"type": "integer", "maximum": 2}),
+        ({"$ref": "http://127.0.0.1:9/limit"}, {"$id": "http://127.0.0.1:9/limit", "type": "integer", "maximum": 2}),
+        ({"enum": [1, {"$ref": "http://127.0.0.1:9/data"}]}, {}),
+    ],
+)
+async def test_what_a_schema_refers_to_within_itself_is_followed(limit, inside):
+    spec = with_limit(limit)
+    spec = spec.model_copy(update={"parameters": {**spec.parameters, "$defs": {"limit": inside}}})
+    assert len((await answer(call("look_up", query="office", limit=1), spec)).result) == 1
+    assert (await answer(call("look_up", query="office", limit=50), spec)).error.type == "invalid_arguments"
+
+
+async def test_a_schema_that_refers_to_itself_without_an_end_is_refused():
+    spec = with_limit({})
+    loop = {"allOf": [{"$ref": "#/$defs/loop"}]}
+    spec = spec.model_copy(update={"parameters": {**spec.parameters, "$defs": {"loop": loop}, "$ref": "#/$defs/loop"}})
+    with pytest.raises(TaskError, match="refer to themselves without an end"):
+        await answer(call("look_up", query="office"), spec)

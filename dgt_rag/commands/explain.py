@@ -23,6 +23,13 @@ _AROUND = {
     "formatters": ("formatters:", "  - ", "    "),
 }
 """Where a plugin of a kind stands in a task file: the lines above it, what is before its first line and its others."""
+_BESIDE = {
+    "search/hybrid": (
+        "    words: {type: search/file, path: documents.jsonl}",
+        "    vectors: {type: search/vector, documents_from: words, embedder: {type: model2vec, model: minishlab/potion-base-8M}}",
+    )
+}
+"""What else must stand in a task file for a plugin's sample to have a meaning: the engines that it names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +81,7 @@ def _plugin(plugin: type[Plugin]) -> Iterator[str]:
     yield from ["", "sample", textwrap.indent(above, "  ")]
     for number, line in enumerate(sample(plugin)):
         yield f"  {others if number else first}{line}"
+    yield from (f"  {line}" for line in _BESIDE.get(plugin.plugin_name(), ()))
     yield ""
 
 

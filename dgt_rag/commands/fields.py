@@ -40,11 +40,11 @@ def told(cls: type[BaseModel], indent: str = "  ") -> Iterator[str]:
 
 
 def sample(plugin: type[Plugin]) -> Iterator[str]:
-    """Write the plugin as a task file would hold it: what it needs, and as remarks what may be set."""
+    """Write the plugin as a task file would hold it: what it needs or has an example of, and as remarks what may be set."""
     yield f"{plugin.key}: {plugin.plugin_name()}"
     optional = []
     for name, field in plugin.model_fields.items():
-        if field.is_required():
+        if field.is_required() or field.examples:
             yield f"{field.alias or name}: {as_yaml(_example(name, field))}"
         elif name != plugin.key:
             optional.append(f"# {field.alias or name}: {as_yaml(_plain(field.get_default(call_default_factory=True)))}")
@@ -134,6 +134,8 @@ def _made(name: str, annotation: Any, marks: list[Any] | tuple[Any, ...] = ()) -
     chosen = next((mark for mark in marks if isinstance(mark, Choice)), None)
     if chosen:
         return _needed(current().plugins.own(chosen.kind)[0])
+    if get_args(InputFile)[1] in marks:
+        return "documents.jsonl"
     parts = get_args(annotation)
     match get_origin(annotation):
         case None if inspect.isclass(annotation) and issubclass(annotation, BaseModel):

@@ -2,12 +2,20 @@
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only, say
+from dgt_rag.corpus.read import NAMES, Corpus, Projector
+from dgt_rag.corpus.rows import Source
 from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Projection
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_load import load_index
 from dgt_rag.errors import Exit, TaskError
+from dgt_rag.plugins import unknown
+from dgt_rag.records import Document
 from dgt_rag.task import Task
 from dgt_rag.world import World
 
@@ -24,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="source",
-        metavar="ENGINE",
-        help="the engine of the task that has the documents; the other one if there are two",
+        metavar="FILE|ENGINE",
+        help="a file of documents, or the engine of the task that has them; the other one if there are two",
     )
 
 
@@ -44,13 +52,30 @@ def main(args: argparse.Namespace) -> int:
 def _other(task: Task, name: str) -> str:
     others = [other for other in task.tools.engines if other != name]
     if len(others) != 1:
-        raise TaskError(
-            f"where are the documents? name an engine with --from; there are: {', '.join(others) or 'none (add e.g. a search/file engine to the task)'}"
-        )
+        there = f"; the task's other engines are: {', '.join(others)}" if others else ""
+        raise TaskError(f"where are the documents? name a file of them with --from{there}")
     return others[0]
 
 
 async def _load(task: Task, engine: ElasticsearchEngine, source: str) -> None:
-    async with open_only(task, [source]) as retrievers:
+    async with AsyncExitStack() as stack:
+        if source in task.tools.engines:
+            retrievers = await stack.enter_async_context(open_only(task, [source]))
+            documents = retrievers[source].documents()
+        elif Path(source).is_file():
+            documents = _documents_of(Path(source), engine.projection)
+        else:
+            raise TaskError(f"--from: no such file, and {unknown('engine', source, task.tools.engines)}")
         world = World(dice=Dice(task.seed, task.task_name, "world"), say=say)
-        await load_index(engine, retrievers[source].documents(), world)
+        await load_index(engine, documents, world)
+
+
+async def _documents_of(path: Path, wanted: Projection) -> AsyncIterator[Document]:
+    """Stream the documents of a file; its fields have the names that the index gives them, or else our usual ones."""
+    source = Source.of(path)
+    first = next((row.record for row in source.rows() if row.record), {})
+    fields = {name: getattr(wanted, name) for name in NAMES if getattr(wanted, name) in first}
+    corpus = Corpus(source, Projector.of(Projection.model_validate(fields)))
+    for document in corpus.documents():
+        yield document
+    corpus.tell(say)

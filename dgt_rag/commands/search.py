@@ -10,7 +10,8 @@ from dataclasses import replace
 from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
-from dgt_rag.engines.tool import SearchTool, problem_of
+from dgt_rag.engines.tool import SearchTool
+from dgt_rag.engines.tool_schema import problem_of
 from dgt_rag.errors import Exit, TaskError
 from dgt_rag.records import FoundDocument, ToolCall
 from dgt_rag.report.conversation import printable

@@ -24,7 +24,7 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
     operational: ClassVar[frozenset[str]] = frozenset(Cluster.model_fields) - {"hosts", "cloud_id"}
 
     type: Literal["search/elasticsearch"] = "search/elasticsearch"
-    default_index: str = Field(min_length=1)
+    default_index: str = Field(min_length=1, examples=["my_index"])
     """The index, or an alias; `index` means the same."""
     projection: Projection = Projection(body="content", doc_id="_id")
     """Our name → the field of the index; `_id` is the hit's own id."""

@@ -21,7 +21,9 @@ def _listed(value: object) -> object:
 class Cluster(Settings):
     """Where a cluster is and how it lets us in."""
 
-    hosts: Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])] = ()
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])] = Field(
+        default=(), examples=["https://localhost:9200"]
+    )
     """Addresses with scheme and port, `https://search.example.org:9200`; one or a list."""
     cloud_id: str | None = None
     """The id of an Elastic Cloud deployment, instead of hosts."""

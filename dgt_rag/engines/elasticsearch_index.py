@@ -64,7 +64,7 @@ class Index:
         names |= {alias for index in found.values() for alias in index.get("aliases", {})}
         return (
             f"{self.connection.place}: {unknown('index', self.name, sorted(names))}; "
-            "or load one: python -m dgt_rag index TASK --engine NAME"
+            "or load one: python -m dgt_rag index TASK --engine NAME --from FILE"
         )
 
     async def search(self, body: Json, **params: Any) -> list[Json]:

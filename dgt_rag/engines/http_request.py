@@ -30,7 +30,7 @@ class Request(Settings):
 class HttpService(Settings):
     """How a search service is called, and how its answers are read."""
 
-    url: str
+    url: str = Field(examples=["https://search.example.org/api"])
     """The address; may hold {{ query | urlencode }} and {{ limit }}."""
     method: Literal["GET", "POST", "PUT"] = "POST"
     headers: dict[str, SecretStr] = Field(default_factory=dict)

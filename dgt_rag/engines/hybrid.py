@@ -20,7 +20,7 @@ class HybridEngine(SearchToolEngine):
     """
 
     type: Literal["search/hybrid"] = "search/hybrid"
-    engines: dict[str, PositiveFloat] | tuple[str, ...]
+    engines: dict[str, PositiveFloat] | tuple[str, ...] = Field(examples=[{"words": 1, "vectors": 1}])
     """Engine → weight, or a list of engines that weigh the same; documents are streamed and sampled from the first."""
     k: float = Field(default=60.0, ge=0)
     """The larger, the less it matters whether an engine ranks a document first or tenth."""

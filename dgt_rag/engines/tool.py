@@ -1,16 +1,15 @@
 """A search engine as a tool: what a model sees of it, and how a call of it is answered."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import JsonValue
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import ErrorCategory, Retriever, SearchToolEngine
 from dgt_rag.engines.faults import draw_fault, fault_error, irrelevant
+from dgt_rag.engines.tool_schema import problem_of, query_key, schema_problem
 from dgt_rag.errors import TaskError
 from dgt_rag.records import FoundDocument, Hit, ToolCall, ToolError, ToolResult, ToolSpec
 
@@ -48,14 +47,14 @@ class SearchTool:
             raise TaskError(f"tool {tool.spec.name!r}: the probabilities of error_categories add up to more than 1")
         if not _NAME.fullmatch(tool.spec.name):
             raise TaskError(f"tool {tool.spec.name!r}: models take names of 1 to 64 letters, digits, _ and - only")
-        if spec:
-            _check_schema(spec)
+        if spec and (wrong := schema_problem(spec)):
+            raise TaskError(f"tool {tool.spec.name!r}: {wrong}")
         return tool
 
     @property
     def query_key(self) -> str:
         """The name of the parameter that holds the query."""
-        return _query_key(self.spec)
+        return query_key(self.spec)
 
     async def execute(self, call: ToolCall, dice: Dice) -> ToolResult:
         """Answer a call. A bad call and a drawn fault are errors that the model sees; a real one of the engine is raised."""
@@ -113,48 +112,6 @@ def search_spec(engine: SearchToolEngine, name: str) -> ToolSpec:
             "additionalProperties": False,
         },
     )
-
-
-def problem_of(arguments: Mapping[str, JsonValue], spec: ToolSpec) -> str:
-    """Return what is wrong with the arguments of a call, so that a model can mend it; nothing if they are right."""
-    from jsonschema import Draft202012Validator
-
-    faults = sorted(
-        Draft202012Validator(spec.parameters).iter_errors(dict(arguments)), key=lambda fault: fault.json_path
-    )
-    if not faults:
-        query = arguments.get(_query_key(spec))
-        return "" if isinstance(query, str) and query.strip() else f"{_query_key(spec)}: the query is empty."
-    said = "; ".join(f"{'.'.join(map(str, fault.path)) or 'arguments'}: {fault.message[:200]}" for fault in faults[:3])
-    return f"{said}. The arguments of {spec.name} must follow {json.dumps(spec.parameters, ensure_ascii=False)}."
-
-
-def _query_key(spec: ToolSpec) -> str:
-    """Return the parameter that is the query: `query`, else the first text that is required, else the first text."""
-    texts = _texts(spec.parameters)
-    required = spec.parameters.get("required")
-    needed = [name for name in texts if isinstance(required, list) and name in required]
-    for names in ([name for name in texts if name == "query"], needed, texts):
-        if names:
-            return names[0]
-    raise TaskError(f"tool {spec.name!r}: it needs a parameter of type string for the query")
-
-
-def _texts(parameters: Mapping[str, Any]) -> list[str]:
-    properties = parameters.get("properties")
-    if not isinstance(properties, Mapping):
-        return []
-    return [name for name, about in properties.items() if isinstance(about, Mapping) and about.get("type") == "string"]
-
-
-def _check_schema(spec: ToolSpec) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(spec.parameters)
-    except SchemaError as error:
-        raise TaskError(f"tool {spec.name!r}: its parameters are no JSON Schema: {error.message}") from None
-    _query_key(spec)
 
 
 def _as_found(hit: Hit) -> FoundDocument:

@@ -58,7 +58,7 @@ class PersonaStore(Settings):
     """Where the personas are."""
 
     type: Literal["default"] = "default"
-    data_path: InputFile
+    data_path: InputFile = Field(examples=["personas.jsonl"])
     """JSON Lines: `{role, expertise, domain, goals, personality, style_override}`; only `role` is needed."""
 
     @cached_property

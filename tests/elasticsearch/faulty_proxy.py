@@ -183,10 +183,12 @@ def _written(code: int, headers: dict[str, str], body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def faulty(upstream: int, tls: ssl.SSLContext | None = None, **settings: Any) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of a port, and end it with its connections."""
+async def faulty(
+    upstream: int, tls: ssl.SSLContext | None = None, port: int = 0, **settings: Any
+) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of a port, on a port given or a free one, and end it with its connections."""
     proxy = Proxy(upstream, **settings)
-    server = await asyncio.start_server(proxy.take, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(proxy.take, "127.0.0.1", port, ssl=tls)
     proxy.url = f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}"
     try:
         yield proxy
