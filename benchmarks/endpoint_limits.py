@@ -57,9 +57,9 @@ async def drive(url: str, seconds: float, limits: dict[str, int]) -> tuple[float
 
         tasks = [asyncio.create_task(worker(index)) for index in range(600)]
         await asyncio.sleep(third - time.monotonic())
-        before = gate.outcomes.copy()
+        before = gate.gate.outcomes.copy()
         await asyncio.gather(*tasks)
-        late = gate.outcomes - before
+        late = gate.gate.outcomes - before
         return done / seconds, late["rate_limit"] / max(1, late.total()), gate.limiter.limit
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from dgt_rag.errors import TaskError
 from dgt_rag.loader import load
-from dgt_rag.pipeline.run import RunResult, Way, run_task
+from dgt_rag.pipeline.run import RunResult, run_task
+from dgt_rag.pipeline.way import Way
 from dgt_rag.plugins import Plugin
 from dgt_rag.records import Document
 from dgt_rag.sentences import sentence

@@ -2,10 +2,13 @@
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from dgt_rag.errors import DgtError, Exit
+from dgt_rag.errors import EXIT_CODES, DgtError, Exit, TaskError
 
 VERBS = {
     "run": "make conversations (the verb that is meant if none is given)",
@@ -20,6 +23,18 @@ VERBS = {
     "init": "make a folder with a task, a corpus and seed conversations to start from",
 }
 _DESCRIPTION = "Training conversations in which an assistant answers from retrieved text, made from your own documents."
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that refuses in one line, as everything here does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line, with the flag that may be meant."""
+        from dgt_rag.plugins import unknown
+
+        wrong = re.match(r"unrecognized arguments: .*?(--[\w-]+)", message)
+        flags = dict.fromkeys(re.findall(r"--[a-z-]+", self.format_help()))
+        raise TaskError(f"{self.prog}: {unknown('flag', wrong[1], flags) if wrong else message}")
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -47,7 +62,7 @@ def _run(verb: str, rest: list[str], help_wanted: bool) -> int:
         _overview().print_help()
         return Exit.MADE if help_wanted else Exit.YOURS
     command = importlib.import_module(f"dgt_rag.commands.{verb.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"dgt-rag {verb}", description=VERBS[verb].capitalize() + ".")
+    parser = _Parser(prog=f"dgt-rag {verb}", description=VERBS[verb].capitalize() + ".")
     command.add_arguments(parser)
     code: int = command.main(parser.parse_intermixed_args(rest))
     return code
@@ -61,15 +76,26 @@ def _verb(words: Sequence[str]) -> tuple[str, list[str]]:
         return "", []
     if words[0] == "--version":
         return "list", ["--version"]
+    if words[0].replace("-", "").replace("_", "").isalpha() and not words[0].startswith("-"):
+        _refuse_unknown_verb(words[0])
     return "run", list(words)
+
+
+def _refuse_unknown_verb(word: str) -> None:
+    """Refuse a bare word that names no file; what has a suffix or a folder is a file in any case."""
+    if not Path(word).exists():
+        from dgt_rag.plugins import unknown
+
+        raise TaskError(f"{word}: no such file, and {unknown('verb', word, VERBS)}")
 
 
 def _overview() -> argparse.ArgumentParser:
     verbs = "\n".join(f"  {verb:<15} {what}" for verb, what in VERBS.items())
+    codes = "\n".join(f"  {code:<5} {what}" for code, what in EXIT_CODES.items())
     usage = "dgt-rag [VERB] TASK.yaml [TASK2.yaml …] [key=value …] [flags]"
     return argparse.ArgumentParser(
         prog="dgt-rag",
         usage=usage,
-        description=f"{_DESCRIPTION}\n\nverbs:\n{verbs}\n\n`dgt-rag VERB --help` tells a verb's flags.",
+        description=f"{_DESCRIPTION}\n\nverbs:\n{verbs}\n\n`dgt-rag VERB --help` tells a verb's flags.\n\nexit codes:\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

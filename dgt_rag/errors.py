@@ -16,7 +16,19 @@ class Exit(IntEnum):
     YOURS = 2
     SERVICE = 3
     NOTHING_KEPT = 4
+    BUDGET_SPENT = 5
     INTERRUPTED = 130
+
+
+EXIT_CODES = {
+    Exit.MADE: "rows are made",
+    Exit.YOURS: "a flag, the task file, or a file or folder that it names is wrong",
+    Exit.SERVICE: "a model or an engine does not serve; once it does, the same command goes on",
+    Exit.NOTHING_KEPT: "the run is at its end and nothing was kept",
+    Exit.BUDGET_SPENT: "max_minutes, max_tokens or max_cost is reached; rows so far are written, and the run can go on",
+    Exit.INTERRUPTED: "interrupted; rows so far are written, and the same command goes on",
+}
+"""What each code tells a script; several tasks in one command end with the greatest of theirs."""
 
 
 class DgtError(Exception):
@@ -71,8 +83,10 @@ class EndpointDown(ServiceError):
     """An endpoint has not been reached for as long as its retry policy waits."""
 
 
-class BudgetSpent(ServiceError):
-    """`max_cost`, `max_tokens` or `max_minutes` is reached; the run can be resumed with a larger one."""
+class BudgetSpent(DgtError):
+    """`max_cost`, `max_tokens` or `max_minutes` is reached; the run can be resumed."""
+
+    exit_code = Exit.BUDGET_SPENT
 
 
 class Busy(Exception):

@@ -155,6 +155,12 @@ class Limiter:
         if retry_after is not None and share > 0.1:
             self._blocked_until = max(self._blocked_until, now + retry_after)
 
+    def look_again(self, now: float) -> None:
+        """Search anew from here: what asks has become faster, so what it found may have been its own limit."""
+        if self._climb.refused is None:
+            self._climb = Climb()
+            self._set(self.limit, now, "more processes ask")
+
     def _count(self, ticket: Ticket, now: float, work: Work, full: bool) -> None:
         if ticket.epoch != self._epoch:
             return

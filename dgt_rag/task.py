@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from dgt_rag.engines.base import AnyEngine
+from dgt_rag.engines.guarded import ChatMarkers
+from dgt_rag.engines.tool_schema import schema_problem
 from dgt_rag.formats.base import Formatter
 from dgt_rag.llm.base import Model
 from dgt_rag.plugins import Choice, InputFile, InputFolder, Settings, unknown
@@ -29,6 +31,13 @@ class InlineTools(Settings):
     """Name, description and parameters (JSON Schema) as the model sees them; one string parameter is the query."""
     namespace: str | None = None
     """A label of yours; not read."""
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> Self:
+        found = ((place, schema_problem(spec)) for place, spec in enumerate(self.tools))
+        if lines := [_wrong(("tools", place, "parameters"), problem) for place, problem in found if problem]:
+            raise ValidationError.from_exception_data("InlineTools", lines)
+        return self
 
 
 class Tools(Settings):
@@ -61,6 +70,8 @@ class Task(Settings):
     """Seed conversations (JSON Lines), shown to the models as examples of tone and form."""
     num_examples: int = Field(default=1, ge=0, le=8)
     """How many seed conversations are shown, those most like the documents."""
+    chat_markers: ChatMarkers = "break"
+    """Control tokens of chat templates in documents (`<|im_start|>`, `[INST]`, `</s>`, …), which a tokenizer would obey: `break` writes a space into them before a model or a row sees them, `drop` ends a conversation that meets one, `keep` lets them stand."""
     num_outputs: int = Field(default=10, ge=1)
     """How many conversations to make."""
     max_attempts: int | None = Field(default=None, ge=1)
@@ -73,6 +84,8 @@ class Task(Settings):
     """Turns that a conversation has at most, the closing one included."""
     concurrency: int | None = Field(default=None, ge=1)
     """Conversations in the air at most; found by the run if not given. How many calls are is the limiter's affair."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes at work at the run. If not given, the command line takes more as its own CPU becomes the limit, at most one for each core; Python one."""
     max_cost: float | None = Field(default=None, gt=0)
     """Stop, resumable, when the calls have cost this much, in the currency of the models' `prices`."""
     max_tokens: int | None = Field(default=None, gt=0)

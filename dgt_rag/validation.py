@@ -1,8 +1,10 @@
 """The last gate: what every kept conversation holds, whatever models and plugins wrote it."""
 
+import json
 from collections.abc import Iterator
 
 from dgt_rag.citations import holds
+from dgt_rag.corpus.markers import marker_in
 from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCallStep, ToolResultStep, UserStep
 
 
@@ -61,3 +63,31 @@ def _citations(talk: ConversationDataPoint) -> Iterator[str]:
             for citation in step.citations:
                 if not holds(citation, shown):
                     yield f"a quote does not stand in {citation.doc_id!r} as it was shown: {citation.quote[:80]!r}"
+
+
+def chat_marker(talk: ConversationDataPoint) -> str | None:
+    """Return where a row of this conversation would hold a control token of chat templates; None if nowhere."""
+    for who, text in _shown(talk):
+        if token := marker_in(text):
+            return f"{who} holds {token!r}"
+    return None
+
+
+def _shown(talk: ConversationDataPoint) -> Iterator[tuple[str, str]]:
+    """Return the texts that rows are made of, and who wrote each."""
+    for document in talk.scenario.documents if talk.scenario else ():
+        yield from _parts(document.doc_id, document.title, document.body)
+    for step in talk.steps:
+        if isinstance(step, UserStep | AssistantStep):
+            yield f"a message of the {step.role}", step.content
+        elif isinstance(step, ToolCallStep):
+            yield "a search", json.dumps(step.content.arguments, ensure_ascii=False)
+        elif isinstance(step, ToolResultStep):
+            yield "the error of a search", step.content.error.message if step.content.error else ""
+            for hit in step.content.result or ():
+                yield from _parts(hit.doc_id, hit.title, hit.body)
+
+
+def _parts(doc_id: str, title: str, body: str) -> Iterator[tuple[str, str]]:
+    for text in (doc_id, title, body):
+        yield f"document {doc_id!r}", text

@@ -34,6 +34,7 @@ FLOORS = (
     ("corpus",),
     ("world",),
     ("guard",),
+    ("gate",),
     ("limiter", "breaker"),
     ("climb",),
     ("retry",),

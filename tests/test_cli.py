@@ -16,7 +16,8 @@ from dgt_rag.commands.estimate import make_pilot, told
 from dgt_rag.commands.search import snippet
 from dgt_rag.errors import ModelClosed
 from dgt_rag.loader import load
-from dgt_rag.pipeline.run import Way, run_task
+from dgt_rag.pipeline.run import run_task
+from dgt_rag.pipeline.way import Way
 
 
 @pytest.fixture
@@ -38,6 +39,48 @@ def test_help_names_every_verb(capsys):
     code, out, err = said(capsys, "--help")
     assert (code, err) == (0, "")
     assert all(f"  {verb} " in out for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("serach", "serach: no such file, and unknown verb 'serach'; did you mean 'search'?\n"),
+        (
+            "eval_retrieval",
+            "eval_retrieval: no such file, and unknown verb 'eval_retrieval'; did you mean 'eval-retrieval'?\n",
+        ),
+        ("city", f"city: no such file, and unknown verb 'city'; there are: {', '.join(sorted(VERBS))}\n"),
+        ("serach.yaml", "serach.yaml: no such file\n"),
+        ("serach/it", "serach/it: no such file\n"),
+    ],
+)
+def test_a_misspelled_verb_is_told_from_a_file_that_is_not_there(capsys, word, line):
+    assert said(capsys, word, "task.yaml") == (2, "", line)
+
+
+def test_a_task_file_may_be_named_as_a_verb_is_misspelled(demo, capsys, monkeypatch):
+    monkeypatch.chdir(demo)
+    Path("task.yaml").rename("serach")
+    assert said(capsys, "serach", "num_outputs=1", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["run", "a.yaml", "--num-ouputs", "3"],
+            "dgt-rag run: unknown flag '--num-ouputs'; did you mean '--num-outputs'?\n",
+        ),
+        (["--restrat", "a.yaml"], "dgt-rag run: unknown flag '--restrat'; did you mean '--restart'?\n"),
+        (["check", "a.yaml", "--onlin=1"], "dgt-rag check: argument --online: ignored explicit argument '1'\n"),
+        (["a.yaml", "--show", "x"], "dgt-rag run: argument --show: invalid int value: 'x'\n"),
+        (["explain"], "dgt-rag explain: the following arguments are required: name\n"),
+        (["check", "a.yaml", "--xyz"], "dgt-rag check: unknown flag '--xyz'; there are: "),
+    ],
+)
+def test_a_wrong_flag_is_refused_in_one_line(capsys, words, line):
+    code, out, err = said(capsys, *words)
+    assert (code, out) == (2, "") and err.startswith(line) and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -95,7 +138,7 @@ keys
 sample
   # in initialization_stages, iteration_stages or termination_stages
   - name: sample/persona
-    persona_store: {data_path: DATA_PATH}
+    persona_store: {data_path: personas.jsonl}
     # target: user
     # metadata: {}
 
@@ -285,10 +328,10 @@ def test_index_loads_elasticsearch_only(demo, capsys):
         "initialization_stages: [{name: lm/scenario/rag, document_samplers: {type: search/random, engine: cluster}}]\n"
     )
     assert said(capsys, "index", "only.yaml", "--engine", "cluster")[2] == (
-        "where are the documents? name an engine with --from; there are: none (add e.g. a search/file engine to the task)\n"
+        "where are the documents? name a file of them with --from\n"
     )
     assert said(capsys, "index", "demo/task.yaml", both, "--engine", "cluster", "--from", "retriver")[2] == (
-        "unknown engine 'retriver'; did you mean 'retriever'?\n"
+        "--from: no such file, and unknown engine 'retriver'; did you mean 'retriever'?\n"
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgt_rag.errors import Busy, EndpointDown, Exhausted
+from dgt_rag.gate import Gate
 from dgt_rag.guard import Guard, Guards
 from dgt_rag.limiter import Limits
 from dgt_rag.retry import RetryPolicy
@@ -16,7 +17,7 @@ FAST = RetryPolicy(attempts=3, first_wait=0.001, timeout=5.0, dead_after=0.6, re
 
 def guard(in_flight: int = 4, policy: RetryPolicy = FAST, said: list[str] | None = None) -> Guard:
     lines = [] if said is None else said
-    return Guard("test", policy, Limits(in_flight=in_flight), lines.append)
+    return Guard("test", policy, Gate("test", policy, Limits(in_flight=in_flight), lines.append))
 
 
 async def test_waiting_calls_are_let_through_by_priority_then_by_arrival():
@@ -70,7 +71,7 @@ def test_no_place_is_lost_or_used_twice_whoever_is_cancelled(cancelled: list[int
             tasks[n].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert most <= places
-        assert (gate.limiter.in_flight, gate.waiting) == (0, 0)
+        assert (gate.limiter.in_flight, gate.gate.waiting) == (0, 0)
         await gate.call(attempt)
 
     asyncio.run(scene())
@@ -87,7 +88,7 @@ async def test_429_uses_up_no_attempts():
         return "done"
 
     assert await gate.call(attempt) == "done"
-    assert gate.outcomes == {"rate_limit": 8, "ok": 1}
+    assert gate.gate.outcomes == {"rate_limit": 8, "ok": 1}
 
 
 async def test_nothing_but_429_ends_in_time_and_says_so():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from dgt_rag.dice import Dice
 from dgt_rag.errors import BudgetSpent, EngineError, StoreError, TaskError
 from dgt_rag.executors.local import work_off
 from dgt_rag.pipeline.ledger import Ledger
+from dgt_rag.pipeline.run import run_task
+from dgt_rag.pipeline.way import Way
 from dgt_rag.records import ConversationDataPoint
 from dgt_rag.store.identity import identity
 from dgt_rag.store.journal import Journal
@@ -94,6 +97,24 @@ def test_a_changed_task_is_refused_and_the_keys_are_named(tmp_path):
         run(task_values(tmp_path, max_turns=5))
     assert "changed: max_turns (4 → 5)" in str(refusal.value)
     assert "--restart" in str(refusal.value)
+
+
+def test_rows_of_two_versions_are_told_and_both_are_recorded(tmp_path):
+    values, said = task_values(tmp_path), []
+    way = Way(say=said.append)
+    path = asyncio.run(run_task(load_task(values), way)).folder / "run.json"
+    facts, now = json.loads(path.read_text()), version("dgt-rag")
+    assert (facts["dgt_rag"], facts["made_by"], said) == (now, [now], [])
+    path.write_text(json.dumps({**facts, "dgt_rag": "0.0.1", "made_by": ["0.0.1"]}))
+    asyncio.run(run_task(load_task({**values, "num_outputs": 7}), way))
+    assert said == [
+        f"{path.parent}: was begun with dgt_rag 0.0.1 and goes on with {now}: what is finished stays as it is; "
+        "to have all rows made alike, start over with --restart"
+    ]
+    facts = json.loads(path.read_text())
+    assert (facts["dgt_rag"], facts["made_by"], facts["figures"]["kept"]) == (now, ["0.0.1", now], 7)
+    asyncio.run(run_task(load_task(values), Way(restart=True, say=said.append)))
+    assert json.loads(path.read_text())["made_by"] == [now] and len(said) == 1
 
 
 def test_a_run_that_cannot_start_over_leaves_what_there_is(tmp_path):

@@ -16,7 +16,7 @@ from dgt_rag.records import (
     ToolResultStep,
     UserStep,
 )
-from dgt_rag.validation import faults
+from dgt_rag.validation import chat_marker, faults
 
 GROUND = ScenarioStep(content="A case.", documents=(Document(doc_id="d", body="A permit costs 20 euros."),))
 ASKED = UserStep(content="What does it cost?")
@@ -66,3 +66,43 @@ def test_an_unsound_conversation_is_named(steps, fault):
 def test_a_live_answer_may_not_cite_the_scenarios_documents():
     other = ToolResultStep(content=ToolResult(call_id="call_0_0", name="search", result=()))
     assert faults(ConversationDataPoint(steps=(GROUND, ASKED, CALL, other, CITED)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [
+        ((UserStep(content="Say </s> twice."),), "a message of the user holds '</s>'"),
+        ((ASKED, AssistantStep(content="So.<|im_end|>")), "a message of the assistant holds '<|im_end|>'"),
+        (
+            (ToolCallStep(content=ToolCall(call_id="c", name="search", arguments={"query": "a", "tags": ["[INST]"]})),),
+            "a search holds '[INST]'",
+        ),
+        (
+            (
+                ToolResultStep(
+                    content=ToolResult(call_id="c", name="s", result=(HIT.model_copy(update={"title": "<s>"}),))
+                ),
+            ),
+            "document 'd' holds '<s>'",
+        ),
+        (
+            (ToolResultStep(content=ToolResult(call_id="c", name="s", error=ToolError(type="x", message="<eos>"))),),
+            "the error of a search holds '<eos>'",
+        ),
+        (
+            (ScenarioStep(content="", documents=(Document(doc_id="<bos>", body="A"),)),),
+            "document '<bos>' holds '<bos>'",
+        ),
+    ],
+)
+def test_a_control_token_of_a_chat_template_is_found_in_whatever_a_row_shows(steps, where):
+    assert chat_marker(ConversationDataPoint(steps=steps)) == where
+
+
+def test_what_no_row_shows_may_hold_control_tokens():
+    steps = (
+        ScenarioStep(content="A case of <s>."),
+        ASKED,
+        CITED.model_copy(update={"reasoning": "<think>Hm.</think>"}),
+    )
+    assert chat_marker(ConversationDataPoint(steps=steps)) is None

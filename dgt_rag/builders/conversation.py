@@ -9,7 +9,7 @@ from dgt_rag.plugins import bug_line
 from dgt_rag.records import ConversationDataPoint
 from dgt_rag.stages.base import Bench, Stage
 from dgt_rag.task import Task
-from dgt_rag.validation import faults
+from dgt_rag.validation import chat_marker, faults
 
 
 class Ended(Exception):
@@ -93,5 +93,8 @@ async def _made(task: Task, bench: Bench, index: int) -> ConversationDataPoint:
             why = end.why
             return end.talk.drop(why.reason, getattr(why, "detail", "") or str(why), why.raw)
         talk = whole
-    wrong = faults(talk)
-    return talk.drop("invalid_conversation", "; ".join(wrong[:5])) if wrong else talk.keep()
+    if wrong := faults(talk):
+        return talk.drop("invalid_conversation", "; ".join(wrong[:5]))
+    if task.chat_markers != "keep" and (found := chat_marker(talk)):
+        return talk.drop("chat_marker", found)
+    return talk.keep()

@@ -6,6 +6,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from dgt_rag.commands.tasks import add_task_arguments, load_path, open_only, task_paths
+from dgt_rag.corpus.markers import marked
+from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
 from dgt_rag.errors import DgtError, Exit, TaskError
 from dgt_rag.llm.probe import probe
@@ -19,6 +21,9 @@ from dgt_rag.stages.examples import read_examples
 from dgt_rag.stages.persona import SamplePersona
 from dgt_rag.stages.scenario import RagScenario
 from dgt_rag.task import Task
+
+_DRAWN = 1_000
+"""So many documents are looked at for control tokens."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,12 +103,24 @@ def _signature(spec: ToolSpec) -> str:
 async def _documents(task: Task, name: str, retriever: Retriever) -> str:
     try:
         fields = await fields_of(retriever)
-        return f"{await retriever.count():,} documents, fields {', '.join(fields) or 'none beside id and body'}"
+        held = f"{await retriever.count():,} documents, fields {', '.join(fields) or 'none beside id and body'}"
+        return f"{held}{await _markers(task, retriever)}"
     except TaskError:
         # an engine that can only be searched is in its place where nothing is sampled from it
         if any(name in stage.engine_names() for stage in _stages(task)):
             raise
         return "whose documents cannot be counted; it is searched only"
+
+
+async def _markers(task: Task, retriever: Retriever) -> str:
+    """Tell how many of some documents hold control tokens of chat templates, and what becomes of them."""
+    drawn = await retriever.sample(Dice(task.seed, task.task_name, "check"), _DRAWN)
+    tokens = [token for document in drawn if (token := marked(document))]
+    if not tokens:
+        return ""
+    what = {"break": "are broken up by a space", "drop": "drop whoever meets them", "keep": "stand as they are"}
+    few = f"{len(tokens):,} of {len(drawn):,} drawn hold control tokens of chat templates, such as {tokens[0]!r}"
+    return f"; {few}, which {what[task.chat_markers]} (chat_markers: {task.chat_markers})"
 
 
 async def _groups(sampler: GroupedSampler, retriever: Retriever) -> str:

@@ -130,6 +130,11 @@ def summary_lines(summary: Summary) -> list[str]:
             f"tool calls {summary.tool_calls} ({summary.tool_calls / summary.turns:.1f} a turn), failed {summary.failed_calls}"
         )
     lines.append(f"documents used {len(summary.used)} of {summary.corpus}")
+    for name, token in [*summary.marked.items()][:1]:
+        first = f"{token!r} in {name!r}"
+        lines.append(
+            f"documents with control tokens of chat templates {len(summary.marked)}, as rows hold them: {first}"
+        )
     lines.append("answers: " + ", ".join(f"{name} {count}" for name, count in summary.answerability.most_common()))
     if "extractive" in summary.models:
         lines.append(

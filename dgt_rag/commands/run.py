@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from dgt_rag.commands.display import Display, tell_result
 from dgt_rag.commands.tasks import add_task_arguments, load_tasks
 from dgt_rag.errors import TaskError, told_by
 from dgt_rag.guard import Guards
-from dgt_rag.pipeline.run import RunResult, Way, run_task
+from dgt_rag.pipeline.run import RunResult, run_task
+from dgt_rag.pipeline.way import Way
 from dgt_rag.task import Task
 
 
@@ -58,7 +60,14 @@ def _collect_seldom() -> None:
 
 async def _run_all(tasks: list[Task], args: argparse.Namespace, display: Display) -> list[RunResult]:
     guards = Guards(say=display.say)
-    way = Way(restart=args.restart, cache=not args.no_cache, guards=guards, say=display.say, watch=display.watch)
+    way = Way(
+        restart=args.restart,
+        cache=not args.no_cache,
+        guards=guards,
+        processes=os.cpu_count() or 1,
+        say=display.say,
+        watch=display.watch,
+    )
     with _stopping_on_signals():
         try:
             async with asyncio.TaskGroup() as group:

@@ -86,10 +86,14 @@ class Endpoint:
         self._strays = 0
         self._unread = 0
         self._asking_for_tools = asyncio.Lock()
-        known = world.calls.recall(self._memory) if world.calls else None
-        self.traits = Traits.model_validate_json(known) if known else Traits(rung=config.rungs[0])
+        self.traits = self._known() or Traits(rung=config.rungs[0])
         if self.traits.rung not in config.rungs:
             self.traits = Traits(rung=config.rungs[0], tools=self.traits.tools)
+
+    def _known(self) -> Traits | None:
+        """Return what is remembered of the endpoint."""
+        known = self._world.calls.recall(self._memory) if self._world.calls else None
+        return Traits.model_validate_json(known) if known else None
 
     @property
     def _memory(self) -> str:
@@ -189,6 +193,9 @@ class Endpoint:
     async def takes_tools(self, tools: tuple[ToolSpec, ...]) -> bool:
         """Say whether the endpoint makes tool calls; asked once, with a call that any model should make."""
         async with self._asking_for_tools:
+            if self.traits.tools == "unknown" and (known := self._known()):
+                # another process of the run may have asked meanwhile
+                self.traits = self.traits.model_copy(update={"tools": known.tools})
             if self.traits.tools == "unknown":
                 found = await self._try_tools(tools)
                 if self.traits.tools == "unknown":

@@ -25,6 +25,7 @@ from dgt_rag.records import (
     AssistantStep,
     ConversationDataPoint,
     Document,
+    Step,
     ToolCallStep,
     ToolResultStep,
     ToolSpec,
@@ -158,18 +159,32 @@ def _move(ask: Ask, pages: Pages) -> dict[str, Any]:
                 "answerability": "unanswerable",
             }
     extra = {} if values["last_round"] else {"action": "answer", "queries": []}
+    errors = _errors(ask.talk)
+    if errors and None not in errors and _answerer(ask, pages).best() < WEAK:
+        # that nothing could be looked up is not that there is nothing
+        told = ask.dice.choose(wording.SEARCH_FAILED)
+        return {**extra, "answer": told, "citations": [], "answerability": "unanswerable"}
     return {**extra, **_answer(ask, pages)}
+
+
+def _turn(talk: ConversationDataPoint) -> Sequence[Step]:
+    begin = max((n for n, step in enumerate(talk.steps) if isinstance(step, UserStep)), default=0)
+    return talk.steps[begin:]
+
+
+def _errors(talk: ConversationDataPoint) -> list[str | None]:
+    """Return for each search of this turn why it failed; None for one that did not."""
+    results = (step.content for step in _turn(talk) if isinstance(step, ToolResultStep))
+    return [result.error.type if result.error else None for result in results]
 
 
 def _again(talk: ConversationDataPoint, pages: Pages, best: float) -> list[str]:
     """Return the searches to make after those of this turn; none if an answer can be tried."""
-    begin = max((n for n, step in enumerate(talk.steps) if isinstance(step, UserStep)), default=0)
-    turn = talk.steps[begin:]
+    turn, errors = _turn(talk), _errors(talk)
     made = [str(query) for step in turn if isinstance(step, ToolCallStep) for query in step.content.arguments.values()]
-    results = [step.content for step in turn if isinstance(step, ToolResultStep)]
-    if results and all(result.error for result in results):
-        return made[-1:]
-    if best >= WEAK or len(results) > 1:
+    if errors and None not in errors:
+        return [] if "index_not_found" in errors else list(dict.fromkeys(made))
+    if best >= WEAK or len(errors) > 1:
         return []
     # the broader matter: what of the message, else of the one before it, stands in any document at all
     known = [word for said in reversed(_said(talk)[-2:]) for word in _telling(said) if any(map(pages.has, stems(word)))]

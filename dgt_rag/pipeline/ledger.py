@@ -39,6 +39,11 @@ class Ledger:
         return len(self._kept) >= self.wanted and min(self.begun, default=self._next) > self._kept[self.wanted - 1]
 
     @property
+    def to_begin(self) -> int:
+        """How many are yet to begin, should all that are in the air be kept."""
+        return max(0, self.wanted - len(self._kept) - len(self.begun))
+
+    @property
     def all_begun(self) -> bool:
         """Whether nothing more is needed unless one in the air is dropped."""
         return len(self._kept) + len(self.begun) >= self.wanted or self._next >= self.attempts

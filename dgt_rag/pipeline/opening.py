@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine
+from dgt_rag.engines.guarded import guarded
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.errors import TaskError
 from dgt_rag.llm.base import Speaker
@@ -30,7 +31,8 @@ async def opened(task: Task, world: World) -> AsyncIterator[Bench]:
     if task.prompts:
         Prompts(task.prompts).check()
     async with AsyncExitStack() as stack:
-        retrievers = await open_engines(task.tools.engines, world, stack)
+        engines = await open_engines(task.tools.engines, world, stack)
+        retrievers = {name: guarded(engine, task.chat_markers) for name, engine in engines.items()}
         used = {name for stages in task.stages.values() for stage in stages for name in stage.model_names()}
         speakers = {
             name: await _entered(f"model {name!r}", model.open(world), Speaker, stack)

@@ -16,6 +16,10 @@ class Order:
 
     def __call__(self, talk: ConversationDataPoint) -> tuple[int, ...]:
         """Return the rank of a conversation's next call; the smaller goes first."""
+        return self.rank(talk.turns, talk.index)
+
+    def rank(self, turns: int, index: int) -> tuple[int, ...]:
+        """Return the rank of the next call of a conversation that has so many turns."""
         if self.ledger is not None and self.ledger.all_begun:
-            return (talk.turns, talk.index)
-        return (talk.index,)
+            return (turns, index)
+        return (index,)

@@ -2,27 +2,25 @@
 
 import asyncio
 import json
-import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from dgt_rag.builders.conversation import make_conversation
 from dgt_rag.errors import BudgetSpent, Exit, told_by
-from dgt_rag.executors.local import work_off
-from dgt_rag.guard import Guard, Guards
+from dgt_rag.guard import Guard
 from dgt_rag.loader import task_text
 from dgt_rag.pipeline.ledger import Ledger
+from dgt_rag.pipeline.making import Making
 from dgt_rag.pipeline.opening import offered_by, opened
 from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.progress import Progress
+from dgt_rag.pipeline.way import Way
 from dgt_rag.plugins import answering_for
-from dgt_rag.records import ConversationDataPoint, Document, ToolSpec
+from dgt_rag.records import ConversationDataPoint, ToolSpec
 from dgt_rag.report.page import Page
 from dgt_rag.report.summary import Summary
 from dgt_rag.stages.base import Bench
@@ -32,25 +30,6 @@ from dgt_rag.store.identity import identity
 from dgt_rag.store.journal import Journal
 from dgt_rag.task import Task
 from dgt_rag.world import World
-
-_WIDTH = 8
-"""How many conversations are in the air where no stage asks a model of ours."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a run is to be made, beside what the task says."""
-
-    restart: bool = False
-    cache: bool = True
-    """Whether calls may be answered from the store of calls."""
-    corpora: Mapping[str, Sequence[Document]] = field(default_factory=dict)
-    """Documents for `search/in_memory` engines, by the engine's name."""
-    guards: Guards = field(default_factory=Guards)
-    """One limiter per endpoint, shared by the runs of one command."""
-    say: Callable[[str], None] = print
-    watch: Callable[[Progress], None] = lambda progress: None
-    """Told of the progress object of the run, once, when it begins."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +78,9 @@ class Run:
         self.calls = calls
         self.bench = bench
         self._corpus = 0
-        self.progress = Progress(task.task_name, task.num_outputs, totals=calls.totals, endpoints=self._endpoint_lines)
+        self._making = Making(task, way, folder.path, calls, bench)
+        self._totals = self._making.totals
+        self.progress = Progress(task.task_name, task.num_outputs, totals=self._totals, endpoints=self._endpoint_lines)
 
     async def go(self, order: Order) -> RunResult:
         """Make what is owed, then write the rows; on the way out of a stop as well."""
@@ -107,14 +88,15 @@ class Run:
         # asked now: when the run ends because an engine is gone, what is finished is still written
         self._corpus = await self._corpus_size()
         self.folder.check(made_from)
-        self.folder.write("run.json", _json({"identity": made_from, "status": "begun", **_versions()}))
+        versions = self.folder.versions(self.way.say)
+        self.folder.write("run.json", _json({"identity": made_from, "status": "begun", **versions}))
         self.folder.write("task.yaml", task_text(self.task))
         journal = self.folder.journal()
         try:
             ledger = order.ledger = Ledger(journal, self.task.num_outputs, self.task.attempts)
             status = "stopped"
             try:
-                await self._make(ledger)
+                await self._make(ledger, order)
                 status = "complete" if ledger.complete else "attempts used up"
             finally:
                 result = await self._finish(journal, ledger, made_from, status)
@@ -125,7 +107,7 @@ class Run:
     def _endpoint_lines(self) -> list[str]:
         guards = self.way.guards.known.values()
         return [
-            f"{guard.name}: {guard.limiter.in_flight} in flight of {guard.limiter.limit}, {guard.waiting} waiting"
+            f"{guard.name}: {guard.limiter.in_flight} in flight of {guard.limiter.limit}, {guard.gate.waiting} waiting"
             for guard in guards
         ]
 
@@ -136,40 +118,23 @@ class Run:
                 marks[name] = await shelf.fingerprint()
         return identity(self.task, marks)
 
-    async def _make(self, ledger: Ledger) -> None:
+    async def _make(self, ledger: Ledger, order: Order) -> None:
         self.progress.resumed = sum(1 for _ in ledger.journal.kept(self.task.num_outputs))
         self.progress.kept = self.progress.resumed
         self.way.watch(self.progress)
         try:
             async with asyncio.TaskGroup() as group:
                 keeper = group.create_task(self._keep_within_budget())
-                await work_off(
-                    ledger.owed(), lambda index: self._one(index, ledger), self._width, lambda: ledger.complete
-                )
+                await self._making.make(ledger, order, self.progress)
                 keeper.cancel()
         except BaseExceptionGroup as errors:
             raise told_by(errors) from errors
-
-    async def _one(self, index: int, ledger: Ledger) -> None:
-        self.progress.in_the_air += 1
-        try:
-            talk = await make_conversation(self.task, self.bench, index)
-        finally:
-            self.progress.in_the_air -= 1
-        self.calls.flush()
-        ledger.journal.add(talk)
-        ledger.end(index)
-        self.progress.kept = ledger.kept
-        self.progress.dropped = ledger.reasons
-
-    def _width(self) -> int:
-        return self.task.concurrency or max((speaker.width for speaker in self.bench.speakers.values()), default=_WIDTH)
 
     async def _keep_within_budget(self) -> None:
         if self.task.max_minutes is None and self.task.max_tokens is None and self.task.max_cost is None:
             return
         while True:
-            spent = self.calls.totals()
+            spent = self._totals()
             tokens = spent["prompt_tokens"] + spent["completion_tokens"]
             limits = (
                 ("max_minutes", self.task.max_minutes, self.progress.seconds / 60),
@@ -178,8 +143,10 @@ class Run:
             )
             for key, limit, used in limits:
                 if limit is not None and used >= limit:
+                    # minutes are those of this process, the others those of the run
+                    more = "" if key == "max_minutes" else " with more"
                     raise BudgetSpent(
-                        f"{self.folder.path}: {key} is reached ({used:.6g} of {limit:g}); the same command with more goes on from here"
+                        f"{self.folder.path}: {key} is reached ({used:.6g} of {limit:g}); the same command{more} goes on from here"
                     )
             await asyncio.sleep(0.1)
 
@@ -192,23 +159,25 @@ class Run:
         # beside the loop: other tasks of the same command may still be at work
         writing = asyncio.get_running_loop().run_in_executor(None, self._write_rows, ledger, summary, page, tools)
         stop = await _outlast(writing)
+        self.calls.read_again()
         spent = self.calls.totals()
         self.progress.totals = lambda: spent  # a display may look again when the store of calls is closed
         facts: dict[str, Any] = {
             "identity": made_from,
             "status": status,
-            **_versions(),
+            **self.folder.versions(),
             "seed": self.task.seed,
             "figures": summary.as_dict(),
             "usage": {
                 "totals": spent,
                 "by_purpose": self.calls.by("purpose", "model"),
                 "on_dropped": self.calls.spent_on(ledger.dropped()),
-                "answered_from_store": self.calls.hits,
+                "answered_from_store": self._making.hits,
             },
             "endpoints": {name: _endpoint(guard) for name, guard in self.way.guards.known.items()},
             "tools": [tool.model_dump(mode="json") for tool in tools.values()],
             "seconds": round(self.progress.seconds, 3),
+            "processes": self._making.processes,
         }
         self.folder.write("run.json", _json(facts))
         self.folder.write("report.html", page.html(facts, task_text(self.task)))
@@ -262,8 +231,4 @@ def _endpoint(guard: Guard) -> dict[str, JsonValue]:
     """Return what became of an endpoint: how calls ended, and how its limit moved (seconds since the first, limit, why)."""
     history = guard.limiter.history
     moves: list[JsonValue] = [[round(change.at - history[0].at, 2), change.limit, change.reason] for change in history]
-    return {"outcomes": dict(guard.outcomes), "limit": guard.limiter.limit, "limits": moves}
-
-
-def _versions() -> dict[str, str]:
-    return {"dgt_rag": version("dgt-rag"), "python": platform.python_version()}
+    return {"outcomes": dict(guard.gate.outcomes), "limit": guard.limiter.limit, "limits": moves}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from dgt_rag.records import AssistantStep, ConversationDataPoint, ToolCallStep, ToolResultStep
+from dgt_rag.corpus.markers import had_marker
+from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCallStep, ToolResultStep
 
 
 @dataclass
@@ -29,14 +30,16 @@ class Summary:
     models: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
     """Ids of the documents that a scenario was grounded in or a search returned."""
+    marked: dict[str, str] = field(default_factory=dict)
+    """Those of them that hold a control token of chat templates, and that token as rows hold it: broken up, or whole."""
 
     def add(self, talk: ConversationDataPoint) -> None:
         """Count a kept conversation."""
         self.kept += 1
         self.turns += talk.turns
         self.patterns.update(talk.patterns)
-        self.used.update(document.doc_id for document in (talk.scenario.documents if talk.scenario else ()))
-        self.used.update(document.doc_id for document in talk.found())
+        for document in (*(talk.scenario.documents if talk.scenario else ()), *talk.found()):
+            self._add_document(document)
         for step in talk.steps:
             if step.provenance:
                 self.models[step.provenance.model] += 1
@@ -46,6 +49,12 @@ class Summary:
                 self.failed_calls += step.content.error is not None
             elif isinstance(step, AssistantStep):
                 self._add_answer(step)
+
+    def _add_document(self, document: Document) -> None:
+        if document.doc_id not in self.used:
+            self.used.add(document.doc_id)
+            if token := had_marker(document.title) or had_marker(document.body):
+                self.marked[document.doc_id] = token
 
     def add_dropped(self, talk: ConversationDataPoint) -> None:
         """Note why a conversation was dropped; `dropped` counts it already."""
@@ -72,5 +81,6 @@ class Summary:
             "answerability": dict(sorted(self.answerability.items())),
             "documents_used": len(self.used),
             "documents_in_corpus": self.corpus,
+            "documents_with_chat_markers": len(self.marked),
             "steps_by_model": dict(sorted(self.models.items())),
         }

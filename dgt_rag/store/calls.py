@@ -109,6 +109,10 @@ class Calls:
             self._totals = self._sums("SELECT " + _SUMS + " FROM calls")[0]
         return dict(self._totals)
 
+    def read_again(self) -> None:
+        """Count from the disk: other processes may have written as well."""
+        self._totals = {}
+
     def by(self, *columns: str) -> list[dict[str, Any]]:
         """Return the sums by columns of the table, such as purpose, model or outcome."""
         unknown = set(columns) - set(_DEFAULTS)
@@ -157,7 +161,7 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
 def open_calls(path: Path, read_cache: bool = True) -> Iterator[Calls]:
     """Open the store of a run folder, made if it is not there, and close it on every way out."""
     try:
-        connection = sqlite3.connect(path, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=60.0, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         # a killed process loses nothing that was written; a power cut may lose the last moments, and no more
         connection.execute("PRAGMA synchronous = NORMAL")

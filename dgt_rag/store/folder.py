@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         try:
             self.path = path = path.expanduser()
+            self._made_by: list[str] = []
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path / ".lock", timeout=0)
             self._lock.acquire()
@@ -62,7 +65,9 @@ class RunFolder:
 
     def check(self, identity: Mapping[str, str]) -> None:
         """Refuse to go on with another task than the one that the folder was begun with, naming what differs."""
-        before = self.facts().get("identity")
+        facts = self.facts()
+        before = facts.get("identity")
+        self._made_by = [str(one) for one in facts.get("made_by") or [facts.get("dgt_rag")] if one]
         if before is None or before == identity:
             return
         changed = [key for key in sorted({*before, *identity}) if before.get(key) != identity.get(key)]
@@ -73,6 +78,18 @@ class RunFolder:
         raise StoreError(
             f"{self.path}: was begun with another task; changed: {told}{more}; undo that, start over with --restart, or choose another --output-dir"
         )
+
+    def versions(self, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+        """Return the version of this package and of Python, and all versions of it that had a hand in the rows so far."""
+        now, journal = version("dgt-rag"), self.path / "journal.jsonl"
+        begun = self._made_by if journal.exists() and journal.stat().st_size else []
+        if others := [one for one in begun if one != now]:
+            say(
+                f"{self.path}: was begun with dgt_rag {', '.join(others)} and goes on with {now}: what is finished stays as it is; "
+                "to have all rows made alike, start over with --restart"
+            )
+        self._made_by = list(dict.fromkeys([*begun, now]))
+        return {"dgt_rag": now, "made_by": self._made_by, "python": platform.python_version()}
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""

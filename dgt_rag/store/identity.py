@@ -10,7 +10,7 @@ from dgt_rag.store.folder import digest
 from dgt_rag.task import Task
 
 _FREE = frozenset({
-    "num_outputs", "max_attempts", "concurrency", "max_cost", "max_tokens", "max_minutes", "formatters",
+    "num_outputs", "max_attempts", "concurrency", "processes", "max_cost", "max_tokens", "max_minutes", "formatters",
     "output_dir", "task_description", "created_by", "plugins",
 })  # fmt: skip
 """Keys that may differ when a run is resumed."""

@@ -166,6 +166,9 @@ WHICH = (
 NOT_COVERED = (
     "I'm sorry, I have no information on that.", "I'm afraid that is not covered in what I have.", "I can't tell you that; nothing I have answers it.", "Unfortunately I have nothing on that.",
 )  # fmt: skip
+SEARCH_FAILED = (
+    "I'm sorry, I could not look that up just now: the search did not work.", "The search is not working at the moment, so I can't tell you that yet.", "Unfortunately the search failed, so I could not find that out. Please ask again later.", "I tried to look that up, but the search could not be reached.",
+)  # fmt: skip
 NOT_COVERED_NAMED = (
     "I'm sorry, I have no information on \u201c{missing}\u201d.",
     "I'm afraid I have nothing about \u201c{missing}\u201d.",
@@ -193,6 +196,7 @@ ANSWER_FRAMES = (
     DEPENDS,
     WHICH,
     NOT_COVERED,
+    SEARCH_FAILED,
     NOT_COVERED_NAMED,
     NEAREST,
     PARTLY,

@@ -1,0 +1,70 @@
+"""When a run takes more processes: while what limits it is this program's own CPU, and there is enough left to do."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dgt_rag.errors import DgtError
+from dgt_rag.guard import Guards
+from dgt_rag.pipeline.crew import Crew, Gone
+from dgt_rag.pipeline.ledger import Ledger
+
+_LOOK = 0.5
+_PRESSED = 0.6
+"""Seconds of CPU in a second from which a process has little more to give: what comes in bursts waits for it."""
+_LOOKS = 2
+"""Looks in a row at which it must be so."""
+_FEW = 32
+"""Conversations for another process that are not worth another process."""
+
+
+@dataclass
+class Growth:
+    """Looks at the load of a run's processes now and then."""
+
+    crew: Crew
+    ledger: Ledger
+    guards: Guards
+    hand_over: Callable[[], None]
+    """Take from this process what waits in it, so that others go on with it."""
+    pressed: int = 0
+    """Looks in a row at which the processes had no more to give."""
+
+    async def have(self, count: int) -> None:
+        """Have so many at work from the start; one is this process itself."""
+        if count > 1:
+            await self.more(count)
+
+    async def watch(self, most: int) -> None:
+        """Take more processes as long as it helps, up to so many."""
+        cpu, at = time.process_time(), time.monotonic()
+        while most > 1:
+            await asyncio.sleep(_LOOK)
+            if self.crew.mates:
+                self.hand_over()
+            now, clock = time.process_time(), time.monotonic()
+            load = self.crew.load if self.crew.mates else (now - cpu) / (clock - at)
+            cpu, at = now, clock
+            self.pressed = self.pressed + 1 if load >= _PRESSED else 0
+            step = min(max(2, len(self.crew.mates) // 2), most - len(self.crew.mates))
+            if self.pressed >= _LOOKS and step > 0 and self.left >= _FEW and not await self.more(step):
+                return
+
+    @property
+    def left(self) -> int:
+        """Conversations that another process may take: those yet to begin, and those that wait."""
+        return self.ledger.to_begin + self.guards.waiting
+
+    async def more(self, count: int) -> bool:
+        """Take more processes; False if none can be had. The first two take all the work off the one that leads."""
+        self.pressed = 0
+        try:
+            await self.crew.grow(count)
+        except (DgtError, Gone, RuntimeError, OSError) as error:
+            there = len(self.crew.mates) or 1
+            self.crew.say(f"goes on with {there} process{'es' if there > 1 else ''}: no other could begin ({error})")
+            return False
+        for guard in self.guards.known.values():
+            guard.limiter.look_again(time.monotonic())
+        return True
