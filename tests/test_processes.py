@@ -14,9 +14,11 @@ import pytest
 from building import ROOT, lines, task_values
 from endpoint import Body, Endpoint, Said
 
-from dgt_rag import arun, run
+from dgt_rag import arun, load_task, run
 from dgt_rag.errors import Exit, ModelClosed
-from dgt_rag.records import Document
+from dgt_rag.pipeline.run import RunResult, run_task
+from dgt_rag.pipeline.way import Way
+from dgt_rag.records import ConversationDataPoint, Document
 
 CHILDREN = Path("/proc/self/task").exists()
 
@@ -66,6 +68,30 @@ async def test_all_processes_share_one_limit_and_every_call_is_counted_once(tmp_
         "ok": len(server.requests)
     }
     assert made["usage"]["totals"]["calls"] == len(server.requests) > 12
+
+
+async def test_a_run_that_has_become_too_much_for_one_process_is_handed_over_and_nothing_is_asked_twice(tmp_path):
+    async with Endpoint(latency=0.05) as server:
+        model = {"type": "openai", "model": "test-model", "base_url": server.url, "limits": {"in_flight": 6}}
+        values = task_values(tmp_path, models={"generator": model}, num_outputs=60, max_attempts=60)
+        result = await run_task(load_task(values), Way(processes=2, load=lambda: 1.0))
+    assert facts(result.folder)["processes"] == 3
+    bodies = [json.dumps(body, sort_keys=True) for body in server.requests]
+    assert len(set(bodies)) == len(bodies) == facts(result.folder)["usage"]["totals"]["calls"]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    async with Endpoint() as server:
+        model["base_url"] = server.url
+        one = await arun(task_values(alone, models={"generator": model}, num_outputs=60, max_attempts=60))
+    assert facts(one.folder)["processes"] == 1
+    # other ports, so other marks of the endpoint, and else the same
+    assert (result.folder / "journal.jsonl").exists()
+    assert [talk.steps for talk in journal(result)] == [talk.steps for talk in journal(one)]
+
+
+def journal(result: RunResult) -> list[ConversationDataPoint]:
+    lines = (result.folder / "journal.jsonl").read_bytes().splitlines()
+    return sorted((ConversationDataPoint.model_validate_json(line) for line in lines), key=lambda talk: talk.index)
 
 
 async def test_what_stops_one_process_stops_the_run_with_its_line(tmp_path):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dgt_rag.errors import DgtError
 from dgt_rag.guard import Guards
@@ -17,6 +17,21 @@ _LOOKS = 2
 """Looks in a row at which it must be so."""
 _FEW = 32
 """Conversations for another process that are not worth another process."""
+
+
+@dataclass
+class Load:
+    """How busy this process is, in seconds of CPU in a second, since it was last asked."""
+
+    cpu: float = field(default_factory=time.process_time)
+    at: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> float:
+        """Return the load since the last call."""
+        cpu, at = time.process_time(), time.monotonic()
+        load = (cpu - self.cpu) / max(at - self.at, 1e-6)
+        self.cpu, self.at = cpu, at
+        return load
 
 
 @dataclass
@@ -36,16 +51,13 @@ class Growth:
         if count > 1:
             await self.more(count)
 
-    async def watch(self, most: int) -> None:
+    async def watch(self, most: int, own_load: Callable[[], float]) -> None:
         """Take more processes as long as it helps, up to so many."""
-        cpu, at = time.process_time(), time.monotonic()
         while most > 1:
             await asyncio.sleep(_LOOK)
             if self.crew.mates:
                 self.hand_over()
-            now, clock = time.process_time(), time.monotonic()
-            load = self.crew.load if self.crew.mates else (now - cpu) / (clock - at)
-            cpu, at = now, clock
+            load = self.crew.load if self.crew.mates else own_load()
             self.pressed = self.pressed + 1 if load >= _PRESSED else 0
             step = min(max(2, len(self.crew.mates) // 2), most - len(self.crew.mates))
             if self.pressed >= _LOOKS and step > 0 and self.left >= _FEW and not await self.more(step):

@@ -64,7 +64,8 @@ class Making:
                 growth = Growth(crew, ledger, self.way.guards, self._hand_over)
                 if self.task.processes:
                     await growth.have(self.task.processes)
-                growing = group.create_task(growth.watch(0 if self.task.processes else self.way.processes))
+                most = 0 if self.task.processes else self.way.processes
+                growing = group.create_task(growth.watch(most, self.way.load))
                 await work_off(
                     ledger.owed(),
                     lambda index: self._one(index, ledger, progress),
