@@ -1,5 +1,6 @@
 """Several processes at one run: the same rows, one order, one limit, and nothing lost when one of them is killed."""
 
+import asyncio
 import json
 import os
 import signal
@@ -92,6 +93,22 @@ async def test_a_run_that_has_become_too_much_for_one_process_is_handed_over_and
 def journal(result: RunResult) -> list[ConversationDataPoint]:
     lines = (result.folder / "journal.jsonl").read_bytes().splitlines()
     return sorted((ConversationDataPoint.model_validate_json(line) for line in lines), key=lambda talk: talk.index)
+
+
+async def test_conversations_of_an_endpoint_that_dies_go_on_at_another_one_in_every_process(tmp_path):
+    async with Endpoint(latency=0.02) as lasting:
+        dying = Endpoint(latency=0.02)
+        await dying.start()
+        model = {"type": "openai", "model": "test-model", "base_urls": [dying.url, lasting.url]}
+        values = task_values(tmp_path, models={"generator": model}, num_outputs=30, max_attempts=30, processes=2)
+        going = asyncio.create_task(arun(values))
+        while len(dying.requests) < 40:
+            await asyncio.sleep(0.01)
+        await dying.stop()
+        result = await asyncio.wait_for(going, 100)
+    assert facts(result.folder)["processes"] == 3
+    assert {talk.index for talk in journal(result)} == set(range(30))
+    assert "connection" not in {talk.drop_reason for talk in journal(result)}
 
 
 async def test_what_stops_one_process_stops_the_run_with_its_line(tmp_path):
