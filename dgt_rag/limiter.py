@@ -16,6 +16,7 @@ from dgt_rag.plugins import Settings
 Outcome = Literal["ok", "refused", "failed", "cancelled"]
 START, CEILING = 64, 2048
 _CUT = 0.75
+_LONGEST_REST = 60.0
 
 
 class Limits(Settings):
@@ -39,6 +40,8 @@ class Work:
 
     output: float = 1.0
     input: float = 0.0
+    rest: float = 0.0
+    """Seconds until the endpoint has room for another call, as it says itself."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class Limiter:
         if outcome == "failed":
             self._window.failed = True
         elif outcome == "ok":
+            self._blocked_until = max(self._blocked_until, now + min(spent.rest, _LONGEST_REST))
             self._refusals.seen(False, self.limit)
             self._count(ticket, now, spent, full)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from dgt_rag.errors import ModelClosed, ModelError
 from dgt_rag.guard import Guards
 from dgt_rag.llm.base import Ask, Reply, Sampling, Speaker
 from dgt_rag.llm.openai import OpenAIModel
+from dgt_rag.llm.quota import rest
 from dgt_rag.records import ConversationDataPoint, ToolSpec, UserStep
 from dgt_rag.store.calls import Calls, open_calls
 from dgt_rag.world import World
@@ -363,6 +365,39 @@ async def test_conversations_stay_on_their_endpoint_and_move_when_it_dies():
         assert all(reply.value for reply in replies)
         assert len(two.requests) == 11
         await one.start()
+
+
+async def test_an_endpoint_that_says_it_has_no_room_is_not_asked_until_it_has():
+    headers = {
+        "x-ratelimit-limit-requests": "10",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "5m0s",
+    }
+    async with Endpoint(lambda body, seen: text(GOOD, headers=headers)) as server, opened(server.url) as speaker:
+        await speaker.reply(ask())
+        limiter = speaker.endpoints[0].guard.limiter
+        assert 20 < limiter.delay(time.monotonic()) <= 30
+
+
+@pytest.mark.parametrize(
+    ("left", "reset", "tokens", "seconds"),
+    [
+        ("0", "10s", 100, 1.0),
+        ("50", "9.5s", 100, 0.5),
+        ("400", "6s", 100, 0.0),
+        ("0", "500ms", 100, 0.05),
+        ("0", "1h0m10s", 2000, 3610.0),
+        ("0", "soon", 100, 0.0),
+        ("", "10s", 100, 0.0),
+    ],
+)
+def test_the_room_an_endpoint_speaks_of_is_read_from_its_headers(left, reset, tokens, seconds):
+    headers = {
+        "x-ratelimit-limit-tokens": "1000",
+        "x-ratelimit-remaining-tokens": left,
+        "x-ratelimit-reset-tokens": reset,
+    }
+    assert rest(headers, tokens) == pytest.approx(seconds)
 
 
 async def test_no_key_is_needed_for_ones_own_server_but_for_the_hosted_one(monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,7 @@ from dgt_rag.errors import Busy, Exhausted, ModelClosed, ModelError
 from dgt_rag.guard import Guard
 from dgt_rag.limiter import Work
 from dgt_rag.llm.base import Sampling
+from dgt_rag.llm.quota import rest
 from dgt_rag.llm.refusals import Raw, one_line, refusal
 from dgt_rag.llm.wire import Answer, Request, Rung, Traits, key_of, learned, lower
 from dgt_rag.plugins import Settings
@@ -65,6 +66,8 @@ class Sent:
     traits: Traits
     seconds: float | None
     """How long the endpoint took; None if the store had it."""
+    rest: float = 0.0
+    """Seconds until the endpoint has room for another call, as it says itself."""
 
 
 _SHORT = Sampling(max_tokens=256)
@@ -138,7 +141,9 @@ class Endpoint:
         except ValueError:
             raise self._stray(raw) from None
         self._strays = -1
-        return Sent(answer, key_of(content), raw.body.decode("utf-8", "replace"), traits, time.monotonic() - start)
+        text, seconds = raw.body.decode("utf-8", "replace"), time.monotonic() - start
+        room = rest(raw.headers, answer.usage.prompt_tokens + answer.usage.completion_tokens)
+        return Sent(answer, key_of(content), text, traits, seconds, room)
 
     async def _missing(self, raw: Raw) -> str:
         """Return the line for a 404: a model that is not there, or an address that is wrong."""
@@ -244,7 +249,7 @@ def _content(body: Mapping[str, Any]) -> bytes:
 
 def _work(sent: Sent) -> Work:
     usage = sent.answer.usage
-    return Work(float(usage.completion_tokens or 1), float(usage.prompt_tokens))
+    return Work(float(usage.completion_tokens or 1), float(usage.prompt_tokens), sent.rest)
 
 
 def _changes(before: Traits, after: Traits) -> list[str]:
