@@ -60,8 +60,10 @@ class Growth:
             load = self.crew.load if self.crew.mates else own_load()
             self.pressed = self.pressed + 1 if load >= _PRESSED else 0
             step = min(max(2, len(self.crew.mates) // 2), most - len(self.crew.mates))
-            if self.pressed >= _LOOKS and step > 0 and self.left >= _FEW and not await self.more(step):
-                return
+            if self.pressed >= _LOOKS and step > 0 and self.left >= _FEW:
+                if not await self.more(step):
+                    return
+                self.crew.say(f"one CPU is not enough for this run: {len(self.crew.mates)} worker processes are at it")
 
     @property
     def left(self) -> int:
