@@ -1,6 +1,7 @@
 """The embedded model: deterministic, quick to read anything, and right in what it quotes."""
 
 import asyncio
+import itertools
 import re
 
 import pytest
@@ -12,9 +13,13 @@ from dgt_rag.citations import holds
 from dgt_rag.dice import Dice
 from dgt_rag.errors import Dropped, ModelError
 from dgt_rag.llm.base import Ask
+from dgt_rag.llm.extraction.aspects import ASPECTS
+from dgt_rag.llm.extraction.person import in_first_person
 from dgt_rag.llm.extraction.planning import _PLANS
 from dgt_rag.llm.extraction.questions import questions
 from dgt_rag.llm.extraction.reading import Reading, Readings
+from dgt_rag.llm.extraction.topics import topic_of
+from dgt_rag.llm.extraction.words import tokens
 from dgt_rag.llm.extractive import ExtractiveModel, ExtractiveSpeaker
 from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCallStep, UserStep
 from dgt_rag.stages.answers import AnswerReply
@@ -196,6 +201,114 @@ def test_questions_are_formed_by_grammar(statement, question):
 def test_a_sentence_that_cannot_be_understood_alone_is_not_asked_about(statement):
     reading = Reading(Document(doc_id="d", body=statement))
     assert questions(reading.sentences[0], reading.body) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "opening"),
+    [
+        ("The rates have been in force since 1 January 2025.", "Why"),
+        ("Competitive grants are open to towns, schools, which must apply early.", "Are"),
+        ("Contact information for all officers is on the last page.", "Do I have to"),
+        ("Create a new account today.", "Do I have to"),
+        ("The office decides if a permit is needed.", "What happens"),
+        ("The fee is twice the ordinary fee for that level.", "Is"),
+    ],
+)
+def test_a_question_that_its_sentence_does_not_answer_is_not_asked(statement, opening):
+    reading = Reading(Document(doc_id="d", body=statement))
+    assert not [made for made in questions(reading.sentences[0], reading.body) if made.text.startswith(opening)]
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ("if you want to renew your permit", "if I want to renew my permit"),
+        ("can an infected bite make you or a relative sick", "can an infected bite make me or a relative sick"),
+        ("will the office send you a letter telling you when to come", "will the office send me a letter telling me when to come"),
+        ("must you tell us when your name changes", "must I tell you when my name changes"),
+        ("do we process our requests in the US", "do you process your requests in the US"),
+    ],
+)  # fmt: skip
+def test_what_a_text_says_to_its_reader_is_asked_as_ones_own(said, own):
+    assert in_first_person(said) == own
+
+
+@pytest.mark.parametrize(
+    ("title", "topic"),
+    [
+        ("Get a driver license", "getting a driver license"),
+        ("Replace or transfer your plates", "replacing or transferring my plates"),
+        ("How to change your address", "how to change my address"),
+        ("Surrender (return or turn in) your plates#3", "surrendering my plates"),
+        ("Traffic | Superior Court of California", "Traffic"),
+        ("FAQs \u2022 Disaster Preparedness", "Disaster Preparedness"),
+        ("Which permission does my project need?", ""),
+        ("What the warranty does not cover", "what the warranty does not cover"),
+        ("The Impaired Driver Program", "the Impaired Driver Program"),
+    ],
+)
+def test_a_title_stands_after_about_as_a_person_says_it(title, topic):
+    assert topic_of(title, "Nothing that names it.") == topic
+
+
+@pytest.mark.parametrize(
+    "word", ["\u0e2b\u0e49\u0e2d\u0e07\u0e2a\u0e21\u0e38\u0e14", "\u0915\u093f\u0924\u093e\u092c", "cafe\u0301"]
+)
+def test_a_word_keeps_the_signs_that_belong_to_its_letters(word):
+    assert tokens(f"{word}, {word}") == [word, word]
+
+
+def test_a_sentence_glued_to_the_next_one_is_cut_there():
+    body = "Protect yourself from bites.Summertime means mosquitoes. Write to us at a.b@parks.ny.gov today."
+    texts = [sentence.text for sentence in Reading(Document(doc_id="d", body=body)).sentences]
+    assert texts == [
+        "Protect yourself from bites.",
+        "Summertime means mosquitoes.",
+        "Write to us at a.b@parks.ny.gov today.",
+    ]
+
+
+def test_two_lists_beside_each_other_are_no_rows():
+    body = "| Accepted | Not accepted |\n|---|---|\n| Paint and glue | Ammunition |\n"
+    found = [(s.kind, s.intro, s.text) for s in Reading(Document(doc_id="d", body=body)).sentences]
+    assert found == [("item", "Accepted", "Paint and glue"), ("item", "Not accepted", "Ammunition")]
+
+
+NOTE = "All of the branches are closed on public holidays, and they open again on the day after that.\n\n"
+TABLE = "| Branch | Mon | Fee |\n|---|---|---|\n| Tarn Green Branch | closed | $3 |\n| Millrace Branch | 9:00 to 12:00 | $5 |\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("What are the hours of Millrace Branch on Monday?", "The hours of Millrace Branch on Monday are 9:00 to 12:00."),
+        ("What are the hours of Tarn Green Branch on Monday?", "On Monday, Tarn Green Branch is closed."),
+        ("What is the fee for Millrace Branch?", "The fee for Millrace Branch is $5."),
+    ],
+)  # fmt: skip
+async def test_a_row_is_told_by_the_column_that_is_asked_for(question, told):
+    made = await answer(question, Document(doc_id="d", title="Branches", body=f"{NOTE}{TABLE}"))
+    assert made.answer == told
+
+
+async def test_two_rows_are_weighed_in_the_column_that_is_asked_for():
+    question = "How do \u201cTarn Green Branch\u201d and \u201cMillrace Branch\u201d differ in the fee?"
+    made = await answer(question, Document(doc_id="d", title="Branches", body=f"{NOTE}{TABLE}"))
+    assert made.answer == "The fee for Tarn Green Branch is $3. The fee for Millrace Branch is $5."
+    assert len(made.citations) == 2
+
+
+async def test_nothing_is_called_unanswerable_that_a_document_shown_may_say():
+    asked = 0
+    for index in range(40):
+        talk = await conversation(DOCUMENTS, index=index)
+        texts = [f"{document.title}\n{document.body}" for document in shown(talk)]
+        for said, step in itertools.pairwise(talk.steps):
+            if isinstance(step, AssistantStep) and step.answerability == "unanswerable":
+                aspect = next(aspect for aspect in ASPECTS if aspect.asked_in(str(said.content)))
+                assert aspect.is_open(texts)
+                asked += 1
+    assert asked
 
 
 def test_a_document_is_read_as_sentences_items_steps_and_rows_with_their_places():

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from dgt_rag.errors import ModelError
 from dgt_rag.llm.base import Ask, Model, Reply, Speaker
 from dgt_rag.llm.extraction import wording
-from dgt_rag.llm.extraction.answering import WEAK, Answer, Answerer, objections
+from dgt_rag.llm.extraction.answering import GOES_ON, WEAK, Answer, Answerer
 from dgt_rag.llm.extraction.asking import message
+from dgt_rag.llm.extraction.critic import objections
 from dgt_rag.llm.extraction.facts import Facts
 from dgt_rag.llm.extraction.manner import Manner, Wish, kind_of
 from dgt_rag.llm.extraction.matching import Pages, matter, words_of
@@ -193,13 +194,13 @@ def _again(talk: ConversationDataPoint, pages: Pages, best: float) -> list[str]:
 
 
 def _queries(talk: ConversationDataPoint) -> list[str]:
-    """Return what to search for: the telling words of the last message, with those before it where they are few."""
+    """Return what to search for: the telling words of the last message, with those before it where it goes on from them."""
     said = _said(talk) or [""]
     words = _telling(said[-1])
     parts = [part for part in said[-1].split("?") if len(matter(part)) >= 3]
     found = [" ".join(_telling(part)) for part in parts] if len(parts) == 2 else [" ".join(words)]
-    if len(words) < 3 and len(said) > 1:
-        found = [" ".join(dict.fromkeys([*words, *_telling(said[-2])[:8]]))]
+    if len(said) > 1 and (not words or GOES_ON.match(said[-1])):
+        found = [" ".join(dict.fromkeys([*words, *_telling(said[-2])[:5]]))]
     return [query for query in dict.fromkeys(found) if query] or [said[-1].strip()[:200] or "information"]
 
 

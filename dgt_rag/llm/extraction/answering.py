@@ -6,8 +6,14 @@ from dataclasses import dataclass, field
 
 from dgt_rag.dice import Dice
 from dgt_rag.llm.extraction import wording
+from dgt_rag.llm.extraction.aspects import ASPECTS, Aspect
+from dgt_rag.llm.extraction.cases import Case, left_open, same_but_subject
+from dgt_rag.llm.extraction.defining import definition
 from dgt_rag.llm.extraction.matching import Match, Pages, asked_and_about, words_of
+from dgt_rag.llm.extraction.person import in_first_person
+from dgt_rag.llm.extraction.question import plain
 from dgt_rag.llm.extraction.sentence import Sentence
+from dgt_rag.llm.extraction.telling import Told, ended, opened, told, weighed
 from dgt_rag.llm.extraction.words import content
 from dgt_rag.records import Answerability
 
@@ -15,28 +21,20 @@ GOOD = 0.6
 """The share of a question's words that a full answer holds at least."""
 WEAK = 0.38
 """The share below which a sentence is no answer at all."""
-_STEPS = re.compile(r"\bsteps?\b|how do i go about|how do i handle|what do i have to do for|step by step", re.I)
+_TRIED = 16
+"""Sentences, the best ones, whose own questions are compared with the one asked."""
+_STEPS = re.compile(r"\bsteps?\b|how do i\b|step by step", re.I)
 _TWO = re.compile(
     r"(?:difference between|decide between|compare) (?P<a>.+?) (?:and|with|to) (?P<b>[^?.]+)|does (?P<c>.+?) compare with (?P<d>[^?.]+)|do (?P<e>.+?) and (?P<f>[^?.]+?) differ|same for (?P<g>.+?) and (?P<h>[^?.,]+)",
     re.I,
 )
-_TERM = re.compile(r"\u201c([^\u201d]{3,80})\u201d")
+_TERM = re.compile(r"\u201c([^\u201d]{2,80})\u201d")
 _CLARIFY = re.compile(
     r"what do you mean|what exactly is meant|can you explain|what does that mean|not sure i understand the part", re.I
 )
-_POINTS_BACK = re.compile(
-    r"(?:It|They|This|These|That|Those|He|She|Such|Both|Here|There|Then|Otherwise|However|After that|In that case|If so|If not|If it|If they|The same)\b"
-)
-_YES_NO = re.compile(
-    r"(?:^|[.!:] |, )(?!can you|could you)(?:is|are|was|were|can|may|must|do|does|will|should|has|have|could)\b[^?.]*\??$",
-    re.I,
-)
+GOES_ON = re.compile(r"(?:and |ok,? |so )?(?:what about|how is it with|for) ", re.I)
+"""How a message begins that asks the question before for something else."""
 _PART = re.compile(r"(?:[^?.!]|[.](?=\S))+(?:\?(?: That is about [^.?]+\.)?|$)")
-_NOT = re.compile(r"\b(?:not|no|never|cannot|none|nobody|neither|nor)\b|n['\u2019]t\b", re.I)
-_BUT = re.compile(r"\b(?:unless|except|exception|only|but|however|otherwise|depends|if|when|where|without)\b", re.I)
-
-
-_FRAMES = frozenset(content(" ".join(phrase for phrases in wording.ANSWER_FRAMES for phrase in phrases)))
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,11 @@ class Answerer:
     def __init__(self, pages: Pages, message: str, before: Sequence[str], dice: Dice) -> None:
         self.pages = pages
         self.message = message
+        self.before = before[-1] if before else ""
         self.dice = dice
         self.own, about = asked_and_about(message)
         # a short message goes on from the exchange before it
-        self.faint = [*about, *(words_of(before[-1])[:8] if before and len(self.own) < 4 else [])]
-        self.goes_on = bool(before)
+        self.faint = [*about, *(words_of(self.before)[:8] if self.before and len(self.own) < 4 else [])]
 
     def best(self) -> float:
         """Return how well the best sentence answers, from 0 to 1."""
@@ -67,103 +65,157 @@ class Answerer:
 
     def answer(self, skip: int = 0) -> Answer:
         """Return the answer; `skip` leaves out so many of the best sentences, which were refused before."""
-        own = self.own
-        matches = self.pages.rank(own, faint=self.faint)
-        refused = {(match.sentence.doc_id, match.sentence.place) for match in matches[:skip]}
+        matches = self.pages.rank(self.own, faint=self.faint)
+        refused = {match.sentence.key for match in matches[:skip]}
         matches = matches[skip:]
+        aspect = next((aspect for aspect in ASPECTS if aspect.asked_in(self.message)), None)
+        if aspect:
+            return self._aspect(aspect, matches)
         if not matches:
             return Answer(self.dice.choose(wording.NOT_COVERED), (), "unanswerable")
-        if _CLARIFY.search(self.message) and (term := _TERM.search(self.message)):
-            return self._clarified(term[1], matches)
-        if (two := _TWO.search(self.message)) and (compared := self._compared(two, refused)):
-            return compared
+        if found := self._of_a_kind(matches, refused):
+            return found
+        if exact := self._exact(matches, refused):
+            return self._known(exact)
         if _STEPS.search(self.message) and (steps := self._steps(refused)):
             return steps
+        if cases := left_open(self.pages, self.message, self.own):
+            return self._depends(cases)
         parts = [part[0] for part in _PART.finditer(self.message) if words_of(part[0])]
         if len(parts) >= 2:
             return self._both(parts[:2], refused)
-        if len(own) <= 2 and (vague := self._depends(own, matches)):
-            return vague
-        return self._plain(own, matches)
+        return self._plain(self.own, matches)
+
+    def _of_a_kind(self, matches: list[Match], refused: set[tuple[str, int]]) -> Answer | None:
+        """Answer a message that asks for a term or weighs two things."""
+        if _CLARIFY.search(self.message) and (term := _TERM.search(self.message)):
+            return self._clarified(term[1], matches)
+        if not (two := _TWO.search(self.message)):
+            return None
+        names = _TERM.findall(self.message)
+        if len(names) == 2 and (rows := weighed(self.pages, names, self.message)):
+            return Answer(rows[0], rows[1])
+        return self._compared(two, refused)
+
+    def _exact(self, matches: list[Match], refused: set[tuple[str, int]]) -> list[Case]:
+        """Return the facts, two at most, one of whose own questions the message asks, in its order."""
+        said = plain(self.message)
+        parts = [part[0] for part in _PART.finditer(self.message) if words_of(part[0])]
+        tried = [*matches[: _TRIED if len(self.own) > 2 else 60]]
+        for part in parts if len(parts) > 1 else ():
+            tried += self.pages.rank(words_of(part), refused)[: _TRIED // 2]
+        found: dict[str, Case] = {}
+        for match in tried:
+            for question in self.pages.reading(match.sentence).questions(match.sentence):
+                if plain(question.text) in said:
+                    found.setdefault(plain(question.text), (match.sentence, question))
+        longest = [text for text in found if not any(text != other and text in other for other in found)]
+        exact = [found[text] for text in sorted(longest, key=said.index)][:2]
+        return exact or self._same_for_another(matches, said)
+
+    def _same_for_another(self, matches: list[Match], said: str) -> list[Case]:
+        """Return the fact that answers the question before for what this message names instead."""
+        if not GOES_ON.match(self.message) or not self.before:
+            return []
+        asked = plain(self.before)
+        before = [
+            question
+            for match in self.pages.rank(words_of(self.before))[:4]
+            for question in self.pages.reading(match.sentence).questions(match.sentence)
+            if plain(question.text) in asked
+        ]
+        for match in matches[:_TRIED] if before else ():
+            for question in self.pages.reading(match.sentence).questions(match.sentence):
+                named = plain(in_first_person(question.subject)) in said
+                if question.subject and named and any(same_but_subject(question, one) for one in before):
+                    return [(match.sentence, question)]
+        return []
+
+    def _known(self, exact: Sequence[Case]) -> Answer:
+        said = [self._led(case) for case in exact]
+        if len(said) == 2:
+            return self._pair(wording.BOTH_LEADS, said, "answerable")
+        return Answer(said[0][0], said[0][1])
+
+    def _led(self, case: Case) -> Told:
+        """Return what a fact says, after yes or no where its own question is one that it decides."""
+        sentence, question = case
+        if question.kind == "about":
+            return opened(self.pages, sentence)
+        text, used = told(self.pages, sentence, question.text)
+        decided = question.kind in {"whether", "order"} and not question.limited and used[0] is sentence
+        return (f"{'No' if question.denied else 'Yes'}. {text}" if decided else text), used
 
     def _plain(self, own: list[str], matches: list[Match]) -> Answer:
         best = matches[0]
         # the matter may be named by the title alone: what is asked of it must stand in the sentence
         asked = [word for word in own if word not in best.sentence.context] or own
-        held = [word for word in asked if word in best.sentence.words]
-        share = sum(map(self.pages.weight, held)) / (sum(map(self.pages.weight, asked)) or 1.0)
-        foreign = not set(own) & (best.sentence.words | best.sentence.context) and not self.goes_on
-        if foreign or best.share < WEAK or (share < WEAK and asked != own):
+        share = self._held(asked, best.sentence.words)
+        foreign = not set(own) & (best.sentence.words | best.sentence.context) and not self.before
+        absent = 1.0 - self._held(own, {word for word in own if self.pages.has(word)})
+        if foreign or best.share < WEAK or (share < WEAK and asked != own) or absent > 0.34:
             return self._not_covered(best)
-        text, used = self._told(best.sentence)
+        text, used = told(self.pages, best.sentence, self.message)
         covered = {word for sentence in used for word in sentence.words | sentence.context}
         if best.share < GOOD and (second := self._more(own, covered, used)):
-            more, also = self._told(second)
+            more, also = told(self.pages, second, self.message)
             return Answer(f"{text} {more}", (*used, *(s for s in also if s not in used)))
         whole = max(best.share, share) >= GOOD
         gap = "" if whole else self._gap(covered)
-        return Answer(f"{self._lead(best)}{text} {gap}".strip(), used, "answerable" if whole else "partial")
+        return Answer(f"{text} {gap}".strip(), used, "answerable" if whole else "partial")
 
-    def _lead(self, best: Match) -> str:
-        sentence = best.sentence
-        if not self.pages.reading(sentence).english:
-            return ""
-        plain = sentence.kind == "prose" and best.share > 0.8 and not _BUT.search(sentence.text)
-        if plain and _YES_NO.search(self.message) and not _NOT.search(self.message):
-            return "No. " if _NOT.search(sentence.text) else "Yes. "
-        return self.dice.choose(wording.LEADS)
+    def _held(self, words: Sequence[str], held: set[str] | frozenset[str]) -> float:
+        """Return the share of words, by weight, that is held."""
+        total = sum(map(self.pages.weight, words)) or 1.0
+        return sum(self.pages.weight(word) for word in words if word in held) / total
 
     def _more(self, own: list[str], covered: set[str], used: Sequence[Sentence]) -> Sentence | None:
         """Return a sentence that holds what the first one left open, if one does."""
         left = [word for word in own if word not in covered]
-        found = self.pages.rank(left, {(sentence.doc_id, sentence.place) for sentence in used}) if left else []
+        found = self.pages.rank(left, {sentence.key for sentence in used}) if left else []
         return found[0].sentence if found and found[0].share >= 0.7 else None
 
-    def _told(self, sentence: Sentence) -> tuple[str, tuple[Sentence, ...]]:
-        """Return a sentence as it is said, with the one before if it points back to it, and one after that points to it."""
-        reading = self.pages.reading(sentence)
-        around = [
-            s
-            for s in reading.sentences[max(0, sentence.place - 1) : sentence.place + 2]
-            if s.block == sentence.block and s.kind == "prose" and s.text[-1:] not in ":?"
-        ]
-        used = [sentence]
-        if sentence.kind == "prose":
-            if _POINTS_BACK.match(sentence.text):
-                used = [s for s in around if s.place == sentence.place - 1] + used
-            used += [s for s in around if s.place == sentence.place + 1 and _POINTS_BACK.match(s.text)]
-        return " ".join(_spoken(s) for s in used), tuple(used)
-
     def _clarified(self, term: str, matches: list[Match]) -> Answer:
-        found = next((match for match in matches if term.lower() in match.sentence.text.lower()), matches[0]).sentence
-        near = [
-            sentence
-            for sentence in self.pages.reading(found).block(found)
-            if 0 <= sentence.place - found.place <= 1 and sentence.kind == found.kind and len(sentence.words) >= 3
-        ]
-        near = near if found in near else [found]
-        return Answer(self.dice.choose(wording.CLARIFIED) + " ".join(_spoken(sentence) for sentence in near), near)
+        # the last answer held the term: what says more of it stands elsewhere, or right after it
+        known = {match.sentence.key for match in matches if term.lower() in match.sentence.text.lower()}
+        for besides in (self._said_before(known), known):
+            near = next((self.pages.at(key) for key in sorted(besides)), None)
+            if found := definition(self.pages, term, besides, near):
+                text = " ".join(ended(sentence.text) for sentence in found)
+                return Answer(self.dice.choose(wording.CLARIFIED) + text, found)
+        text, used = told(self.pages, matches[0].sentence)
+        return Answer(text, used, "partial")
+
+    def _said_before(self, known: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Return those of some sentences that the message before asked for."""
+        best = self.pages.rank(words_of(self.before))[:3] if self.before else []
+        return {match.sentence.key for match in best} & known
 
     def _compared(self, two: re.Match[str], refused: set[tuple[str, int]]) -> Answer | None:
         found: list[Sentence] = []
         for side in filter(None, two.groups()):
-            matches = self.pages.rank(words_of(side), refused | {(s.doc_id, s.place) for s in found})
+            matches = self.pages.rank(words_of(side), refused | {s.key for s in found})
             if not matches or matches[0].share < 0.4:
                 return None
             name = side.strip(" \u201c\u201d").lower()
+            about = [match for match in matches[:_TRIED] if self._is_about(match.sentence, name)]
             close = [match for match in matches if match.share > 0.6 * matches[0].share]
             named = [match for match in close if name in match.sentence.text.lower()]
             elsewhere = [match for match in close if all(match.sentence.doc_id != s.doc_id for s in found)]
-            found.append((named or elsewhere or matches)[0].sentence)
-        return self._pair(wording.COMPARE_LEADS, [self._told(sentence) for sentence in found], "answerable")
+            found.append((about or named or elsewhere or matches)[0].sentence)
+        return self._pair(wording.COMPARE_LEADS, [told(self.pages, sentence) for sentence in found], "answerable")
+
+    def _is_about(self, sentence: Sentence, name: str) -> bool:
+        asked = self.pages.reading(sentence).questions(sentence)
+        return any(question.subject and in_first_person(question.subject).lower() == name for question in asked)
 
     def _both(self, parts: list[str], refused: set[tuple[str, int]]) -> Answer:
-        said: list[tuple[str, tuple[Sentence, ...]]] = []
+        said: list[Told] = []
         for part in parts:
-            known = refused | {(s.doc_id, s.place) for _, used in said for s in used}
+            known = refused | {s.key for _, used in said for s in used}
             matches = self.pages.rank(words_of(part), known)
             if matches and matches[0].share >= WEAK:
-                said.append(self._told(matches[0].sentence))
+                said.append(told(self.pages, matches[0].sentence, part))
         if len(said) == 2:
             return self._pair(wording.BOTH_LEADS, said, "answerable")
         if not said:
@@ -174,9 +226,7 @@ class Answerer:
             "partial",
         )
 
-    def _pair(
-        self, leads: Sequence[str], said: Sequence[tuple[str, tuple[Sentence, ...]]], answerability: Answerability
-    ) -> Answer:
+    def _pair(self, leads: Sequence[str], said: Sequence[Told], answerability: Answerability) -> Answer:
         used = tuple(dict.fromkeys(sentence for _, sentences in said for sentence in sentences))
         return Answer(self.dice.choose(leads).format(a=said[0][0], b=said[1][0]), used, answerability)
 
@@ -187,7 +237,7 @@ class Answerer:
         for reading in self.pages.readings:
             for block in reading.procedures:
                 context = block[0].context
-                if (block[0].doc_id, block[0].place) in refused or not any(word in context for word in asked):
+                if block[0].key in refused or not any(word in context for word in asked):
                     continue
                 inside = {word for sentence in block for word in sentence.words}
                 held = sum(
@@ -196,20 +246,27 @@ class Answerer:
                 best = max(best, (held, block), key=lambda found: found[0])
         if best[0] < GOOD * sum(asked.values()):
             return None
-        lines = [f"{n}. {_ended(step.text)}" for n, step in enumerate(best[1][:10], start=1)]
+        lines = [f"{n}. {ended(step.text)}" for n, step in enumerate(best[1][:10], start=1)]
         return Answer("\n".join([self.dice.choose(wording.STEP_LEADS), *lines]), best[1][:10])
 
-    def _depends(self, own: list[str], matches: list[Match]) -> Answer | None:
-        """Return the cases that a message leaves open, if sentences of different places answer it."""
-        apart: dict[tuple[str, int], Sentence] = {}
-        for match in matches:
-            if set(own) <= match.sentence.words and any(map(str.isdigit, match.sentence.text)):
-                apart.setdefault((match.sentence.doc_id, match.sentence.block), match.sentence)
-        if len(apart) < 2:
-            return None
-        said = [self._told(sentence) for sentence in list(apart.values())[:2]]
-        text = f"{self.dice.choose(wording.DEPENDS)}{said[0][0]} {said[1][0]} {self.dice.choose(wording.WHICH)}"
-        return Answer(text, tuple(dict.fromkeys(s for _, used in said for s in used)), "underspecified")
+    def _depends(self, cases: Sequence[Case]) -> Answer:
+        """Return the cases that a message leaves open."""
+        rows = cases[0][0].kind == "row"
+        said = [told(self.pages, sentence, self.message) for sentence, _ in cases[: 3 if rows else 2]]
+        text = " ".join([self.dice.choose(wording.DEPENDS) + said[0][0], *(one for one, _ in said[1:])])
+        used = tuple(dict.fromkeys(sentence for _, sentences in said for sentence in sentences))
+        return Answer(f"{text} {self.dice.choose(wording.WHICH)}", used, "underspecified")
+
+    def _aspect(self, aspect: Aspect, matches: list[Match]) -> Answer:
+        """Answer what is often asked of a matter: that there is nothing on it, or with what comes near it."""
+        matter = [word for word in self.own if word not in content(aspect.question)]
+        for match in matches[:_TRIED]:
+            sentence = match.sentence
+            near = self._held(matter, sentence.words | sentence.context) >= GOOD
+            if near and sentence.whole and aspect.evidence.search(sentence.text):
+                text, used = told(self.pages, sentence, self.message)
+                return Answer(self.dice.choose(wording.NEAREST) + text, used, "partial")
+        return Answer(self.dice.choose(wording.NO_SUCH).format(name=aspect.name), (), "unanswerable")
 
     def _not_covered(self, best: Match) -> Answer:
         held = (
@@ -218,53 +275,13 @@ class Answerer:
             else best.sentence.words | best.sentence.context
         )
         missing = self.pages.missing(self.message, held)
-        said = (
-            self.dice.choose(wording.NOT_COVERED_NAMED).format(missing=missing)
-            if missing
-            else self.dice.choose(wording.NOT_COVERED)
-        )
-        if best.share < 0.15:
+        named = self.dice.choose(wording.NOT_COVERED_NAMED).format(missing=missing)
+        said = named if missing else self.dice.choose(wording.NOT_COVERED)
+        if best.share < 0.5 or not best.sentence.whole:
             return Answer(said, (), "unanswerable")
-        text, used = self._told(best.sentence)
+        text, used = told(self.pages, best.sentence, self.message)
         return Answer(f"{said} {self.dice.choose(wording.NEAREST)}{text}", used, "unanswerable")
 
     def _gap(self, held: set[str]) -> str:
         missing = self.pages.missing(self.message, held)
         return self.dice.choose(wording.PARTLY).format(missing=missing) if missing else ""
-
-
-def _spoken(sentence: Sentence) -> str:
-    """Return a sentence as it stands in an answer: a fragment or a row with the words that it hangs on."""
-    text = _ended(sentence.text)
-    listed = sentence.kind in {"item", "step"} and sentence.intro
-    fragment = text[:1].islower() or len(text.split()) < 4 or sentence.kind == "row"
-    opening = sentence.intro if listed else sentence.heading if fragment else ""
-    return f"{opening.rstrip(' :.')}: {text}" if opening else text
-
-
-def _ended(text: str) -> str:
-    text = text.rstrip(" ,;:")
-    return text if text[-1:] in '.!?\u3002\uff01\uff1f)\u201d"' else f"{text}."
-
-
-def objections(answer: str, question: str, pages: Pages, quotes: Sequence[str], answerability: str) -> list[str]:
-    """Return what is wrong with an answer, by overlap of words with its quotes and with the question."""
-    quoted = {word for quote in quotes for word in content(quote)}
-    near = {
-        word
-        for reading in pages.readings
-        for sentence in reading.sentences
-        if quoted & sentence.words
-        for word in sentence.context
-    }
-    asked = set(content(question))
-    said = [word for word in content(answer) if word not in _FRAMES]
-    loose = [word for word in said if word not in quoted | near | asked]
-    found = []
-    if said and len(loose) > 0.4 * len(said) and not (answerability == "unanswerable" and not quotes):
-        found.append(
-            f"Too much of the answer stands in none of its quotes, such as {', '.join(dict.fromkeys(loose[:3]))}."
-        )
-    if answerability in {"answerable", "partial"} and asked and not asked & (quoted | near):
-        found.append("The answer has no word in common with the question.")
-    return found

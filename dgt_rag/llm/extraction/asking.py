@@ -2,20 +2,23 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from dgt_rag.errors import ModelError
 from dgt_rag.llm.extraction import wording
+from dgt_rag.llm.extraction.aspects import ASPECTS
+from dgt_rag.llm.extraction.cases import same_but_subject
 from dgt_rag.llm.extraction.facts import Facts
 from dgt_rag.llm.extraction.manner import Manner, Wish, low
-from dgt_rag.llm.extraction.matching import asked_and_about
-from dgt_rag.llm.extraction.questions import named_subject
+from dgt_rag.llm.extraction.matching import asked_and_about, words_of
+from dgt_rag.llm.extraction.person import in_first_person
+from dgt_rag.llm.extraction.question import Question, plain
 from dgt_rag.llm.extraction.sentence import Sentence
 from dgt_rag.llm.extraction.words import content
 from dgt_rag.records import UserStep
 
 _ASKED = re.compile(r"(?:[^.:?]|[.:](?=\S))+\?")
-_AS_HINTED = frozenset({"unanswerable", "underspecified", "ambiguous", "comparative", "clarification"})
+_AS_HINTED = frozenset({"unanswerable", "underspecified", "ambiguous", "comparative", "clarification", "instructional"})
 """Kinds of turns whose hint holds the question itself: it is about no single fact."""
 
 
@@ -34,43 +37,62 @@ def message(facts: Facts, wish: Wish, manner: Manner) -> str:
 
 def _forms(facts: Facts, wish: Wish, manner: Manner) -> Iterator[str]:
     """Yield messages that fit, the hinted one first."""
-    asked = [match[0].strip() for match in _ASKED.finditer(wish.hint) if content(match[0])]
     hinted = wish.hint.partition(": ")[2]
+    asked = [match[0].strip() for match in _ASKED.finditer(hinted or wish.hint) if content(match[0])]
     if wish.kind in _AS_HINTED and hinted.endswith("?"):
-        yield from manner.dressed(hinted, wish.kind, "", False)
+        yield from _as_hinted(facts, hinted, wish.kind, manner)
     elif wish.kind == "multi_hop" and len(asked) > 1:
-        yield from manner.dressed(_both(facts, asked[0], asked[1]), wish.kind, "", False)
+        yield manner.written(_both(facts, asked[0], asked[1]))
+    elif any(aspect.asked_in(hinted) for aspect in ASPECTS):
+        yield from _as_hinted(facts, hinted, "unanswerable", manner)
+    for question in asked[:1]:
+        if origin := facts.origin(question):
+            yield from _about(facts, origin, question, wish.kind, manner)
     meant = facts.meant(wish.hint)
-    if meant is None:
-        yield from asked
-        return
-    for fact in [meant, *itertools.islice(facts.fresh(), 8)]:
-        reading = facts.pages.reading(fact)
-        kind = wish.kind if fact is meant else "factoid"
-        for question in _about(facts, fact, kind, asked if fact is meant else ()):
-            if reading.english:
-                yield from manner.dressed(question, kind, reading.topic, facts.moved(reading))
-            else:
-                yield question
+    for fact in [*([meant] if meant else []), *itertools.islice(facts.fresh(), 8)]:
+        questions = [question.text for question in facts.suited(fact, wish.kind)][:2]
+        for question in questions or [facts.bare(fact)]:
+            yield from _about(facts, fact, question, "factoid", manner)
+    yield from map(manner.written, asked)
+
+
+def _as_hinted(facts: Facts, question: str, kind: str, manner: Manner) -> Iterator[str]:
+    home = next((facts.pages.reading(match.sentence) for match in facts.pages.rank(words_of(question))[:1]), None)
+    topic = home.topic if home and kind not in {"unanswerable", "instructional"} else ""
+    yield from manner.dressed(question, kind, topic, bool(home and facts.moved(home)))
+
+
+def _about(facts: Facts, fact: Sentence, question: str, kind: str, manner: Manner) -> Iterator[str]:
+    """Yield ways to ask a question about a fact in a turn of a kind."""
+    reading = facts.pages.reading(fact)
+    if not reading.english:
+        yield question
+    elif kind == "follow_up":
+        yield from (manner.written(said) for said in _going_on(facts, fact, question))
+    else:
+        yield from manner.dressed(question, kind, reading.topic, facts.moved(reading))
+
+
+def _going_on(facts: Facts, fact: Sentence, question: str) -> Iterator[str]:
+    """Yield ways to go on from the last answer; a question that is the last one but for its matter names only that."""
+    made = next((one for one in facts.pages.reading(fact).questions(fact) if one.text == question), None)
+    before = _last_asked(facts)
+    if made and before and same_but_subject(made, before) and len(content(made.subject)) > 1:
+        yield facts.dice.choose(wording.THE_SAME).format(subject=in_first_person(made.subject))
+    for frame in facts.dice.shuffled(wording.GOING_ON):
+        yield frame.format(q=question, low=low(question))
+
+
+def _last_asked(facts: Facts) -> Question | None:
+    """Return the question of ours that the last message asked, if it is one about a single fact."""
+    said = next((step.content for step in reversed(facts.talk.steps) if isinstance(step, UserStep)), "")
+    known = (question for fact in facts.last_cited[:2] for question in facts.pages.reading(fact).questions(fact))
+    return next((question for question in known if plain(question.text) in plain(said)), None)
 
 
 def _both(facts: Facts, first: str, second: str) -> str:
-    topics = [facts.topic_of(fact) if (fact := facts.meant(question)) else "this" for question in (first, second)]
-    parts = {"q": first, "low": low(first), "low2": low(second)}
-    return facts.dice.choose(wording.BOTH).format(**parts, topic=topics[0], topic2=topics[1])
-
-
-def _about(facts: Facts, fact: Sentence, kind: str, asked: Sequence[str]) -> list[str]:
-    """Return questions about a fact that suit a kind of turn."""
-    subject = facts.subject(fact)
-    if not facts.pages.reading(fact).english:
-        # there are no rules here for another language: the words themselves are what one would type
-        return [f"{subject}?" if subject else f"{fact.text[:12]}?"]
-    forms = [question.text for question in facts.suited(fact, kind)][:2]
-    forms = forms or [about.format(subject=subject) for about in facts.dice.shuffled(wording.ABOUT)[:2]]
-    if kind == "follow_up":
-        said = named_subject(fact, facts.body(fact))
-        named = len(content(said)) >= 2 and len(said.split()) <= 6
-        frames = [frame for frame in wording.GOING_ON if named or "{low}" in frame]
-        return [frame.format(low=low(forms[0]), subject=subject) for frame in facts.dice.shuffled(frames)]
-    return [*asked, *forms] if kind == "instructional" else forms
+    origins = [facts.origin(question) for question in (first, second)]
+    topics = [facts.topic_of(fact) if fact else "" for fact in origins]
+    parts = {"q": first, "low": low(first), "low2": low(second), "topic": topics[0], "topic2": topics[1]}
+    frames = wording.BOTH_TOPICS if all(topics) and topics[0] != topics[1] else wording.BOTH
+    return facts.dice.choose(frames).format(**parts)

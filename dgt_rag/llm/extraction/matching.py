@@ -35,13 +35,21 @@ class Pages:
         """Return the reading that a sentence is from."""
         return self.readings[self.numbers[sentence.doc_id] - 1]
 
+    def at(self, key: tuple[str, int]) -> Sentence:
+        """Return the sentence at a place of a document."""
+        return self.readings[self.numbers[key[0]] - 1].sentences[key[1]]
+
     def weight(self, word: str) -> float:
         """Return how much a word tells: the rarer the more; one that stands nowhere the most."""
-        count = sum(
+        count = self.count(word)
+        return math.log(1 + (self.size + 1) / (count + 0.5))
+
+    def count(self, word: str) -> float:
+        """Return how many sentences hold a word; its place in a title or heading counts a quarter."""
+        return sum(
             len(reading.postings.get(word, ())) + 0.25 * len(reading.context_postings.get(word, ()))
             for reading in self.readings
         )
-        return math.log(1 + (self.size + 1) / (count + 0.5))
 
     def has(self, word: str) -> bool:
         """Say whether a word stands in any of the documents."""
@@ -91,8 +99,9 @@ def _scores(reading: Reading, weights: Mapping[str, float]) -> dict[int, float]:
 
 
 def _leaned(score: float, sentence: Sentence) -> float:
-    # of two sentences that hold the same words, the shorter one says less beside the matter
-    return score * (1.0 - min(len(sentence.words), 60) / 400)
+    # of two sentences that hold the same words, the shorter one says less beside the matter; a fragment says little
+    short = 1.0 - min(len(sentence.words), 60) / 400
+    return score * short * (1.0 if sentence.whole or sentence.kind != "prose" else 0.8)
 
 
 _FRAMES = frozenset(content(" ".join(phrase for phrases in wording.QUESTION_FRAMES for phrase in phrases)))

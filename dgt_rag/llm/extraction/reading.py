@@ -1,15 +1,18 @@
 """Reads a document: its sentences, where each word stands, the questions that could be asked. Remembers what it read lately."""
 
 import re
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 
-from dgt_rag.llm.extraction.grammar import in_sentence, with_article
-from dgt_rag.llm.extraction.questions import Question, named_subject, opening_of, questions, subject_of
-from dgt_rag.llm.extraction.sentence import Sentence, is_quotable
-from dgt_rag.llm.extraction.splitting import clean, pieces
+from dgt_rag.llm.extraction.grammar import AUXILIARIES, ORDERS, POINTERS, POINTING
+from dgt_rag.llm.extraction.question import Question
+from dgt_rag.llm.extraction.questions import questions
+from dgt_rag.llm.extraction.sentence import Sentence, is_quotable, is_whole
+from dgt_rag.llm.extraction.splitting import clean, pieces, row_text
+from dgt_rag.llm.extraction.subjects import heading_of, opening_of, subject_of
+from dgt_rag.llm.extraction.topics import topic_of
 from dgt_rag.llm.extraction.words import content, is_english
 from dgt_rag.records import Document
 
@@ -19,13 +22,10 @@ _SENTENCES = 600
 """Sentences of a document at most."""
 _REMEMBERED = 2_000_000
 """Characters of documents whose readings are kept, over all."""
-
-
-_NO_NAME = re.compile(
-    r"(?:which|what|how|who|when|where|why|can|do|is|are|my|i|if|before|after|during|until|in|on|at|from|for|with|without|to)\b",
-    re.I,
+_LEADING = re.compile(
+    r"^(?:(?:First|Then|Next|Now|Finally|Afterwards|Please|[A-Z][a-z]+ly),? |(?:If|When|Once|Before|After|In|On|With|To|For) [^,]{3,80}, )"
 )
-"""How titles begin that are questions or sentences and cannot stand after "about"."""
+"""What may stand before an instruction."""
 
 
 class Reading:
@@ -44,9 +44,10 @@ class Reading:
     def _sentences(self) -> Iterator[Sentence]:
         title = frozenset(content(self.title))
         known: dict[tuple[str, str], frozenset[str]] = {}
+        small = not re.search(r"[A-Z]", self.body)
         place = 0
         for piece in pieces(self.body):
-            text = piece.shown or clean(self.body[piece.start : piece.end])
+            text = row_text(piece.cells) if piece.cells else clean(self.body[piece.start : piece.end])
             if not any(letter.isalnum() for letter in text):
                 continue
             key = (piece.heading, piece.intro)
@@ -62,9 +63,11 @@ class Reading:
                 piece.heading,
                 piece.intro,
                 piece.block,
+                piece.cells,
                 frozenset(content(text)),
                 known[key],
                 is_quotable(text, piece.kind),
+                is_whole(text, piece.kind, small),
             )
             place += 1
 
@@ -88,38 +91,63 @@ class Reading:
 
     @cached_property
     def procedures(self) -> list[list[Sentence]]:
-        """The blocks that tell somebody what to do, in two steps or more."""
+        """The runs of instructions, two steps or more: of numbered steps, half of them tell somebody to do something."""
+        found: list[list[Sentence]] = []
+        for block in self._blocks.values():
+            steps = [sentence for sentence in block if sentence.kind == "step"]
+            if len(steps) >= 2:
+                found += [steps] if 2 * sum(map(self.orders, steps)) >= len(steps) else []
+                continue
+            told = [list(run) for orders, run in groupby(block, self.orders) if orders]
+            found += [run for run in told if len(run) >= 2]
+        return found
+
+    @cached_property
+    def _blocks(self) -> dict[int, list[Sentence]]:
         blocks: dict[int, list[Sentence]] = {}
         for sentence in self.sentences:
             if sentence.kind != "row" and sentence.text[-1] not in ":?":
                 blocks.setdefault(sentence.block, []).append(sentence)
-        return [block for block in blocks.values() if sum(map(self.orders, block)) >= 2]
+        return blocks
 
     @cached_property
     def topic(self) -> str:
-        """What the document is about, as it would stand after "about"."""
-        name = re.sub(r"\s*\([^)]*\)", "", re.split(r": |; ", self.title)[0]).strip(" .:")
-        if name and len(name) <= 80 and name[-1] not in "?\uff1f" and not _NO_NAME.match(name):
-            return in_sentence(name, self.body) if self.english else name
-        counts = Counter(filter(None, (named_subject(sentence, self.body) for sentence in self.sentences[:100])))
-        if counts and self.english:
-            return max(counts, key=lambda name: (counts[name], len(name.split()) in {2, 3, 4}))
-        first = next((sentence for sentence in self.sentences if len(sentence.words) >= 2), None)
-        return with_article(self.subject(first)) if first else "this"
+        """What the document is about, as it would stand after "about"; "" if its title does not say it."""
+        return topic_of(self.title, self.body) if self.english else self.title[:80]
 
     def subject(self, sentence: Sentence) -> str:
-        """Return what a sentence is about."""
+        """Return what a sentence is about; "" if that is not sure."""
         return subject_of(sentence, self.body) if self.english else opening_of(sentence)
 
     def questions(self, sentence: Sentence) -> list[Question]:
         """Return the questions that a sentence answers."""
         if sentence.place not in self._questions:
-            self._questions[sentence.place] = questions(sentence, self.body) if self.english else []
+            made = questions(sentence, self.body) if self.english else []
+            self._questions[sentence.place] = made + self._about(sentence)
         return self._questions[sentence.place]
+
+    def _about(self, sentence: Sentence) -> list[Question]:
+        """Ask about a section, or the whole, where it begins: the sentences there are the answer."""
+        first = sentence.place == 0 or self.sentences[sentence.place - 1].heading != sentence.heading
+        if not (first and self.english and sentence.kind == "prose" and sentence.whole):
+            return []
+        name = heading_of(sentence, self.body) or (self.topic if sentence.place == 0 else "")
+        if (
+            not name
+            or not sentence.words & set(content(name))
+            or len(sentence.words) < 4
+            or sentence.text.split()[0].lower() in POINTERS | {"so", "then", "but"}
+        ):
+            return []
+        return [Question("about", f"What should I know about {name}?")]
 
     def orders(self, sentence: Sentence) -> bool:
         """Say whether a sentence tells somebody to do something."""
-        return sentence.kind == "step" or any(question.kind == "order" for question in self.questions(sentence))
+        words = _LEADING.sub("", sentence.text).split()
+        begins = (
+            len(words) > 1 and words[0].lower() in ORDERS - POINTING and words[1].lower() not in AUXILIARIES | {"of"}
+        )
+        return begins and (sentence.kind != "item" or sentence.whole) and sentence.kind != "row"
 
     def block(self, sentence: Sentence) -> list[Sentence]:
         """Return the sentences of the same block, in order."""

@@ -6,8 +6,10 @@ import re
 from dgt_rag.errors import ModelError
 from dgt_rag.llm.extraction import wording
 from dgt_rag.llm.extraction.facts import Facts
+from dgt_rag.llm.extraction.grammar import with_article
 from dgt_rag.llm.extraction.manner import low
-from dgt_rag.llm.extraction.questions import named_subject
+from dgt_rag.llm.extraction.sentence import Sentence
+from dgt_rag.llm.extraction.subjects import heading_of, named_subject
 
 
 def scene(facts: Facts) -> str:
@@ -15,14 +17,33 @@ def scene(facts: Facts) -> str:
     fresh = list(itertools.islice(facts.fresh(), 30))
     if not fresh:
         raise ModelError("nothing_to_ask", "no document holds a sentence that a question could be asked about")
-    named = [fact for fact in fresh if 2 <= len(named_subject(fact, facts.body(fact)).split()) <= 9] or fresh
-    first = named[0]
-    other = next((fact for fact in named if fact.doc_id != first.doc_id), named[-1])
+    named = [(fact, name) for fact in fresh if (name := _name(facts, fact))]
+    topics = [reading.topic for reading in facts.pages.readings if reading.topic] or ["a matter of their own"]
     dice = facts.dice
-    names = {"topic": facts.topic_of(first), "first": facts.subject(first), "second": facts.subject(other)}
-    names = {key: re.sub(r"\bmy\b", "their", name) for key, name in names.items()}
-    names |= {f"{key}_up": name[:1].upper() + name[1:] for key, name in names.items()}
-    person = dice.choose(wording.PEOPLE)
-    names |= {"person": person, "person_low": low(person), "event": dice.choose(wording.EVENTS)}
-    names |= {"detail": dice.choose(wording.DETAILS), "more": dice.choose(wording.SECOND).format(**names)}
-    return dice.choose(wording.SCENES).format(**names)
+    person, event = dice.choose(wording.PEOPLE), dice.choose(wording.EVENTS)
+    names = {"person": person, "person_low": low(person), "event": event, "detail": dice.choose(wording.DETAILS)}
+    if not named:
+        return dice.choose(wording.PLAIN_SCENES).format(**names, topic=_theirs(topics[0]))
+    first, said = named[0]
+    topic = facts.topic_of(first) or topics[0]
+    others = [name for fact, name in named if fact.doc_id != first.doc_id and name != said]
+    second = next(iter(others), next((other for other in topics if other not in {topic, said}), ""))
+    names |= {"topic": _theirs(topic), "first": _theirs(said), "second": _theirs(second)}
+    scenes = [scene for scene in wording.SCENES if second or "{second}" not in scene]
+    names["more"] = dice.choose(wording.SECOND).format(**names) if second else ""
+    return " ".join(dice.choose(scenes).format(**names).split())
+
+
+def _name(facts: Facts, fact: Sentence) -> str:
+    """Return what a fact is about, if that can be named in a sentence about somebody."""
+    if not facts.pages.reading(fact).english:
+        return facts.subject(fact)
+    name = with_article(named_subject(fact, facts.body(fact)) or heading_of(fact, facts.body(fact)))
+    words = name.split()
+    return name if 2 <= len(words) <= 8 and not {"I", "me", "any", "no", "not", "every", "each"} & set(words) else ""
+
+
+def _theirs(name: str) -> str:
+    """Return what a person says of their own matter as somebody says it of them."""
+    name = re.sub(r"\bI am\b", "they are", re.sub(r"\bmy\b", "their", name))
+    return re.sub(r"\bI\b", "they", re.sub(r"\bmyself\b", "themselves", name))

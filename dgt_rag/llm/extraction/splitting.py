@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from dgt_rag.llm.extraction.sentence import Kind
 
 _LONGEST = 420
+_LINE = 45
+"""Characters of a line that may be one of a column of lines, and not of a wrapped paragraph."""
 """Characters of a sentence at most; what is longer is cut where it pauses."""
 _TELLING = 10
 """Letters and digits that a quote needs at least to show anything."""
@@ -23,7 +25,8 @@ class Piece:
     heading: str
     intro: str
     block: int
-    shown: str = ""
+    cells: tuple[tuple[str, str], ...] = ()
+    """Of a row: its columns and what stands in them."""
 
 
 _BLOCK_TAG = re.compile(
@@ -36,7 +39,7 @@ _RUN_IN = re.compile(r"\s*\*\*(?P<head>[^*\n]{2,100}?)[:.]?\*\*[:.]?\s+")
 _ITEM = re.compile(r"\s*(?:(?P<step>\(?\d{1,3}[.)]|(?i:step \d{1,2}[.:]))|[-*\u2022\u2013\u25aa])\s+")
 _RULER = re.compile(r"[\s|:+=\-]+$")
 _STOP = re.compile(
-    r"[.!?\u2026]+[\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964]+[\u300d\u300f\u201d\uff09]*\s*"
+    r"[.!?\u2026]+[\"'\u201d\u2019)\]]*\s+|(?<=[a-z]{2})[.!?](?=[A-Z][a-z]+ )|[\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964]+[\u300d\u300f\u201d\uff09]*\s*"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|vs|cf|approx|no|nos|mr|mrs|ms|dr|prof|st|sr|jr|inc|ltd|co|dept|fig|sec|art|para|tel|ext|min|max|incl|excl|u\.s|p\.o)|(?-i:(?<![\w.])[A-Z]))$",
@@ -66,7 +69,7 @@ def pieces(body: str) -> list[Piece]:
     scan = Scan(_TAG.sub(lambda tag: " " * len(tag[0]), masked))
     scan.lines()
     return scan.found or [
-        Piece(start, end, "prose", "", "", 0) for start, end in _sentences(scan.text, 0, len(scan.text))
+        Piece(start, end, "prose", "", "", 0) for start, end in _sentences(scan.text, 0, len(scan.text), scan.small)
     ]
 
 
@@ -83,6 +86,7 @@ class Scan:
         self.block = 0
         self.paragraph: tuple[int, int] | None = None
         self.last = ""
+        self.small = not re.search(r"[A-Z]", text)
 
     def lines(self) -> None:
         """Take every line."""
@@ -123,13 +127,22 @@ class Scan:
         if self.last in {"item", "step", "row"} and not self.paragraph:
             self.block += 1
             self.intro, self.head = "", []
+        if self.paragraph and self._is_column(line):
+            self._flush()
         self.paragraph = (self.paragraph[0] if self.paragraph else start, end)
+        self.above = start
         self.last = "prose"
+
+    def _is_column(self, line: str) -> bool:
+        """Say whether the line above this one is complete by itself, such as an entry of a menu."""
+        assert self.paragraph is not None
+        over = self.text[self.above : self.paragraph[1]].strip()
+        return 0 < len(over) < _LINE and over[-1] not in ".,;:!?-\u3002\u3001" and line.strip()[:1].isupper()
 
     def _flush(self) -> None:
         if self.paragraph is None:
             return
-        for start, end in _sentences(self.text, *self.paragraph):
+        for start, end in _sentences(self.text, *self.paragraph, small=self.small):
             self.found.append(Piece(start, end, "prose", self.heading, "", self.block))
         said = self.text[self.paragraph[0] : self.paragraph[1]].strip()
         self.intro = clean(said[-200:].rpartition(". ")[2]).rstrip(":") if said.endswith(":") else ""
@@ -141,7 +154,9 @@ class Scan:
             self.block += 1
         self.last = kind
         spans = (
-            [(start, end)] if kind == "step" and end - start <= _LONGEST else list(_sentences(self.text, start, end))
+            [(start, end)]
+            if kind == "step" and end - start <= _LONGEST
+            else list(_sentences(self.text, start, end, small=self.small))
         )
         self.found.extend(
             Piece(*_tight(self.text, *span), kind, self.heading, self.intro, self.block) for span in spans
@@ -158,11 +173,23 @@ class Scan:
             self.head, self.above = cells, start
         elif (edge := re.search(r"[^|\s](?:.*[^|\s])?", self.text[start:end])) and not _RULER.match(text):
             begin, stop = start + edge.start(), start + edge.end()
+            if _are_lists(self.head):
+                self._columns(start + (self.text[start:end].index("|") + 1 if text[0] == "|" else 0), end)
+                return
             # a row of few letters shows nothing by itself: it is quoted with the line above it
             begin = begin if sum(map(str.isalnum, edge[0])) >= _TELLING else self.above
-            shown = _row_text(cells, self.head)
-            self.found.append(Piece(begin, stop, "row", self.heading, " ".join(self.head), self.block, shown))
+            named = _named(cells, self.head)
+            self.found.append(Piece(begin, stop, "row", self.heading, " ".join(self.head), self.block, named))
             self.above = start
+
+    def _columns(self, start: int, end: int) -> None:
+        """Take a row whose columns are lists that stand beside each other: each cell is an item of its own."""
+        at = start
+        for name, cell in zip(self.head, self.text[start:end].split("|"), strict=False):
+            if cell.strip():
+                span = _tight(self.text, at, at + len(cell))
+                self.found.append(Piece(*span, "item", self.heading, name, self.block))
+            at += len(cell) + 1
 
 
 def _heading(line: str, before: str, after: str) -> str:
@@ -176,19 +203,36 @@ def _heading(line: str, before: str, after: str) -> str:
     return text if short and follows and not before and not _ITEM.match(line) and "|" not in text else ""
 
 
-def _row_text(cells: list[str], head: list[str]) -> str:
-    if len(head) != len(cells):
-        head = [""] * len(cells)
-    named = [f"{name}: {cell}" if name else cell for name, cell in zip(head, cells, strict=True) if cell]
-    return ": ".join(named[:2]) if not any(head) and len(named) == 2 else "; ".join(named)
+def _are_lists(head: list[str]) -> bool:
+    """Say whether the columns of a table are one list and its opposite, so that its rows say nothing."""
+    first, *others = [name.lower() for name in head] or [""]
+    return (
+        any(name == f"not {first}" or first == f"not {name}" for name in others if name) or set(head[:2]) in _OPPOSITE
+    )
 
 
-def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+_OPPOSITE = ({"Do", "Don't"}, {"Yes", "No"}, {"Allowed", "Forbidden"}, {"Pros", "Cons"}, {"Included", "Excluded"})
+
+
+def _named(cells: list[str], head: list[str]) -> tuple[tuple[str, str], ...]:
+    names = head if len(head) == len(cells) else [""] * len(cells)
+    return tuple((name, cell) for name, cell in zip(names, cells, strict=True) if cell)
+
+
+def row_text(cells: tuple[tuple[str, str], ...]) -> str:
+    """Return a row as a person reads it: each cell after the name of its column."""
+    named = [f"{name}: {cell}" if name else cell for name, cell in cells]
+    return ": ".join(named) if len(named) == 2 and not any(name for name, _ in cells) else "; ".join(named)
+
+
+def _sentences(text: str, start: int, end: int, small: bool = False) -> Iterator[tuple[int, int]]:
+    """Yield the sentences of a stretch; in a text without capital letters, `small`, a small letter may begin one."""
     at = start
     for stop in _STOP.finditer(text, start, end):
         following = text[stop.end() : stop.end() + 1]
         broken = stop[0][0] == "." and _ABBREVIATION.search(text, max(at, stop.start() - 8), stop.start())
-        if not following.islower() and not broken:
+        initial = small and re.search(r"\b[a-z]$", text[max(at, stop.start() - 2) : stop.start()])
+        if (small or not following.islower()) and not broken and not initial:
             yield from _bounded(text, *_tight(text, at, stop.end()))
             at = stop.end()
     yield from _bounded(text, *_tight(text, at, end))

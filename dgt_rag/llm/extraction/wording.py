@@ -18,28 +18,32 @@ DETAILS = (
     "They prefer short and exact answers.", "They do not know the usual terms.", "Their case differs a little from the usual one.", "They want to write down what applies, step by step.",
 )  # fmt: skip
 SCENES = (
-    "{person} {event}. It is about {topic}: {first} matters here, and {second} as well. {detail}",
-    "{person} needs to sort out {topic}. What brought it up is {first}. {more} {detail}",
-    "It began with {first}. {person} {event}, and {topic} turns out to be part of it. {more} {detail}",
-    "{person} {event}. They have to deal with {topic}, above all with {first}. {more} {detail}",
+    "{person} {event}. It is about {topic}. What matters most to them here: {first}; then {second}. {detail}",
+    "{person} needs to sort out {topic}. What brought it up: {first}. {more} {detail}",
+    "{person} {event} and has to deal with {topic}, above all with {first}. {more} {detail}",
     "For {person_low}, {topic} has become urgent. They have heard about {first}, but not how it concerns them. {more} {detail}",
-    "{person} is unsure about {topic}. The open points are {first} and {second}. {detail} They would like to have it settled today.",
-    "{topic_up} is new to {person_low}. Something came up about {first}, and now they want to know where they stand. {more} {detail}",
-    "{person} {event}. Two things keep them busy: {first}, and {second}. Both belong to {topic}. {detail}",
+    "{person} is unsure about {topic}. Open points: {first}, and also {second}. {detail} They would like to have it settled today.",
+    "{person} {event}. Two things keep them busy: {first}, and {second}. What they started from was {topic}. {detail}",
     "There is a plan, and it depends on {topic}. {person} {event} and has questions about {first}. {more} {detail}",
-    "{person} is making a list of what to do about {topic}. {first_up} stands at the top of it, {second} further down. {detail} They start from almost nothing.",
+    "{person} is making a list of what to find out about {topic}. At the top of it: {first}; further down: {second}. {detail}",
     "A small problem with {first} made {person_low} look into {topic}. {more} {detail}",
     "{person} {event}. They are not sure whether what they know about {topic} is still right, especially on {first}. {more} {detail}",
-    "{person} was asked to find out about {topic}. They need it exactly: {first}, and possibly {second}. {detail}",
+    "{person} was asked to find out about {topic}. What they need exactly: {first}, and possibly {second}. {detail}",
     "Next week {person_low} has to deal with {topic}. They understand the outline, but not what is said about {first}. {more} {detail}",
     "{person} got into a discussion about {topic}, and nobody could say for sure what holds for {first}. {more} {detail}",
-    "{person} {event}. Until now {topic} never concerned them. Now {first} does, and perhaps {second}. {detail}",
-    "What {person_low} wants is simple: to know what they have to do about {topic}. In particular, {first} is unclear to them. {more} {detail}",
+    "{person} {event}. Until now they never had to think about {topic}, nor about {first}. {more} {detail}",
+    "What {person_low} wants is simple: to know where they stand with {topic}. In particular, they wonder about {first}. {more} {detail}",
     "{person} would like to be sure about {topic} before doing anything. They stumbled over {first}. {more} {detail}",
 )
+PLAIN_SCENES = (
+    "{person} {event}. It is about {topic}. {detail}",
+    "{person} needs to sort out {topic}. {detail}",
+    "{person} was asked to find out about {topic}. {detail}",
+    "{person} {event}, and it all depends on {topic}. {detail}",
+)
 SECOND = (
-    "Later on, {second} may come up as well.", "They also have a question about {second}.", "On top of that there is {second}.", "{second_up} is on their mind too.", "They may need to know about {second} as well.",
-    "And then there is {second}, which they had not thought of.",
+    "Later on, they may have to ask about {second}, too.", "They also have a question about {second}.", "On top of that they wonder about {second}.", "They may need to know about {second} as well.",
+    "And then there is the question of {second}.",
 )  # fmt: skip
 
 OPENINGS = (
@@ -84,51 +88,44 @@ LONGER = (
 )  # fmt: skip
 GOING_ON = (
     "And {low}",
-    "And what about {subject}?",
     "OK, and {low}",
-    "What about {subject}?",
-    "So {low}",
-    "And how is it with {subject}?",
-    "Then {low}",
+    "{q}",
+    "And then: {low}",
+    "I see, and {low}",
 )
+THE_SAME = ("And what about {subject}?", "What about {subject}?", "And for {subject}?", "And how is it with {subject}?")
+"""The question before, for something else."""
 TERMS = (
     "Sorry, I didn't quite follow. What do you mean by \u201c{term}\u201d?", "What exactly is meant by \u201c{term}\u201d?", "I'm not sure I understand the part about \u201c{term}\u201d. Can you explain it?",
-    "Can you explain what \u201c{term}\u201d means in my case?", "You said \u201c{term}\u201d. What does that mean?",
+    "You said \u201c{term}\u201d. What does that mean?",
 )  # fmt: skip
 COMPARING = (
-    "What is the difference between {a} and {b}?", "How does {a} compare with {b}?", "I can't decide between {a} and {b}. How do they differ?", "How do {a} and {b} differ?", "Is it the same for {a} and {b}, or is there a difference?",
+    "What is the difference between {a} and {b}?", "How does {a} compare with {b}?", "I have to decide between {a} and {b}. How do they differ?", "How do {a} and {b} differ?", "Is it the same for {a} and {b}, or is there a difference?",
+)  # fmt: skip
+COMPARING_ROWS = (
+    "How do {a} and {b} differ in the {column}?", "What is the difference between {a} and {b} in the {column}?", "Do {a} and {b} have the same {column}?",
 )  # fmt: skip
 STEPS = (
     "What are the steps for {matter}?",
     "How do I go about {matter}?",
-    "What do I have to do for {matter}?",
     "Can you take me through {matter} step by step?",
-    "How do I handle {matter}?",
+)
+HOW_TO = (
+    "What are the steps to {matter}?",
+    "How do I {matter}?",
+    "Can you tell me step by step how to {matter}?",
 )
 BOTH = (
-    "I need to know two things. On {topic}: {low} And on {topic2}: {low2}", "My case has two sides. First, {topic}: {low} Then, {topic2}: {low2}",
-    "{q} That is about {topic}. And for {topic2}: {low2}", "Two questions that belong together for me. About {topic}: {low} About {topic2}: {low2}",
-)  # fmt: skip
-ABOUT = (
-    "What applies to {subject}?",
-    "What should I know about {subject}?",
-    "How does it work with {subject}?",
-    "What are the rules for {subject}?",
-    "Can you tell me more about {subject}?",
+    "{q} And {low2}",
+    "Two things: {low} And {low2}",
+    "{q} And at the same time: {low2}",
 )
-VAGUE = {
-    "fee": "How much is the fee?", "charge": "How much is the charge?", "cost": "What does it cost?", "price": "What is the price?", "deadline": "When is the deadline?", "limit": "What is the limit?", "rate": "What is the rate?",
-    "period": "How long is the period?", "appointment": "When is the appointment?", "weight": "What is the highest weight?", "pressure": "What is the right pressure?", "notice": "How long is the notice?",
-    "discount": "How much is the discount?", "fine": "How high is the fine?", "warranty": "How long is the warranty?", "torque": "What is the right torque?", "licence": "How much is the licence?", "license": "How much is the license?", "deposit": "How much is the deposit?",
-}  # fmt: skip
-ABSENT = (
-    ("student", "Is there a discount for students on {topic}?"), ("instalment installment", "Can I pay in instalments for {topic}?"), ("leaflet brochure", "Is there a printed leaflet about {topic}?"), ("translation translated", "Is there a translated version of the information on {topic}?"),
-    ("statistics", "Are there statistics on {topic} for the last five years?"), ("video", "Do you have a video on {topic}?"), ("cryptocurrency bitcoin", "Do you accept cryptocurrency for {topic}?"),
-    ("supervisor", "Who is the supervisor in charge of {topic}?"), ("insurance insured", "Does my private insurance pay for {topic}?"), ("holiday", "Does the public holiday next week change anything about {topic}?"), ("competitor", "How do your competitors handle {topic}?"),
-    ("refund", "How long does a refund take with {topic}?"), ("parking", "Is there free parking near the place that handles {topic}?"), ("queue waiting", "How long is the queue in the mornings for {topic}?"), ("budget", "What is the yearly budget for {topic}?"),
-    ("newsletter", "Is there a newsletter about {topic}?"), ("abroad", "Does {topic} work the same way abroad?"),
-)  # fmt: skip
-"""Words that must stand in none of the documents, and the question about what they name."""
+BOTH_TOPICS = (
+    "On {topic}: {low} And on {topic2}: {low2}",
+    "Two questions that belong together for me. About {topic}: {low} And about {topic2}: {low2}",
+    "{q} That is about {topic}. And for {topic2}: {low2}",
+)
+ABOUT = ("What should I know about {subject}?", "Can you tell me more about {subject}?")
 GOODBYES = (
     "Great, that's all I needed. Thank you!", "Thanks, I'll take care of it now.", "Perfect, thanks for your help.", "OK, that answers everything. Bye!", "Thank you, that was very helpful. I'll get started today.", "Alright, I know what to do now. Thanks!",
     "That's clear, thank you. Have a nice day.", "Good, then I have everything. Thanks a lot.", "Thanks, no more questions from me.",
@@ -138,30 +135,27 @@ FAREWELLS = (
     "You're welcome. All the best!", "Glad I could help. Have a good day!", "You're welcome, and good luck with it.", "Happy to help. Come back any time you have another question.", "My pleasure. Have a nice day!", "You're welcome. I hope everything goes smoothly.",
 )  # fmt: skip
 
-LEADS = ("", "", "", "", "", "", "Here is how it is: ", "This is what applies: ")
 BOTH_LEADS = (
-    "On the first point: {a} On the second: {b}",
-    "First: {a} Second: {b}",
+    "{a} {b}",
     "{a} As for the other question: {b}",
     "{a} And to your second question: {b}",
 )
 COMPARE_LEADS = (
-    "On the one hand: {a} On the other hand: {b}",
-    "For the one: {a} For the other: {b}",
-    "{a} In comparison: {b}",
-    "They are described like this. {a} In contrast: {b}",
+    "{a} {b}",
+    "{a} By comparison: {b}",
+    "They differ as follows. {a} {b}",
 )
 STEP_LEADS = ("These are the steps:", "Here is what to do:", "It goes like this:", "Please proceed as follows:")
-CLARIFIED = ("To put it more exactly: ", "Let me say it again in full. ", "What is meant is this: ", "Gladly. ")
+CLARIFIED = ("", "Gladly. ", "What is meant is this: ")
 DEPENDS = (
-    "That depends on the case. ",
-    "It depends on which case is yours. ",
-    "There is more than one answer to that. ",
+    "That depends on which one you mean. ",
+    "There is more than one. ",
+    "It depends. ",
 )
 WHICH = (
-    "Which of these applies to you?",
-    "Tell me which one is yours, and I can be more exact.",
-    "Which of them do you mean?",
+    "Which of these do you mean?",
+    "Tell me which one it is, and I can be more exact.",
+    "Which of them is it for you?",
 )
 NOT_COVERED = (
     "I'm sorry, I have no information on that.", "I'm afraid that is not covered in what I have.", "I can't tell you that; nothing I have answers it.", "Unfortunately I have nothing on that.",
@@ -174,11 +168,11 @@ NOT_COVERED_NAMED = (
     "I'm afraid I have nothing about \u201c{missing}\u201d.",
     "Unfortunately, \u201c{missing}\u201d is not covered in what I have.",
 )
-NEAREST = (
-    "The nearest I can offer: ",
-    "What comes closest is this: ",
-    "What I can tell you: ",
-    "Related to it, this much is certain: ",
+NEAREST = ("What I can tell you: ", "What I do know: ")
+NO_SUCH = (
+    "I'm sorry, I have no information on {name}.",
+    "I'm afraid I have nothing about {name}.",
+    "Unfortunately I cannot find anything on {name}.",
 )
 PARTLY = (
     "I have nothing further on \u201c{missing}\u201d.",
@@ -186,9 +180,24 @@ PARTLY = (
     "What I do not have is anything on \u201c{missing}\u201d.",
 )
 
-QUESTION_FRAMES = (OPENINGS, GREETINGS, NEXT, ELSEWHERE, LONGER, GOING_ON, TERMS, COMPARING, STEPS, BOTH, ABOUT)
+QUESTION_FRAMES = (
+    OPENINGS,
+    GREETINGS,
+    NEXT,
+    ELSEWHERE,
+    LONGER,
+    GOING_ON,
+    THE_SAME,
+    TERMS,
+    COMPARING,
+    COMPARING_ROWS,
+    STEPS,
+    HOW_TO,
+    BOTH,
+    BOTH_TOPICS,
+    ABOUT,
+)
 ANSWER_FRAMES = (
-    LEADS,
     BOTH_LEADS,
     COMPARE_LEADS,
     STEP_LEADS,
@@ -199,5 +208,6 @@ ANSWER_FRAMES = (
     SEARCH_FAILED,
     NOT_COVERED_NAMED,
     NEAREST,
+    NO_SUCH,
     PARTLY,
 )

@@ -1,10 +1,14 @@
 """Words of a text as the embedded model compares them: lower case, without endings, without those that say nothing."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-_TOKEN = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+(?:['\u2019][^\W_]+)?")
+_MARKS = "".join(chr(code) for code in range(0x300, 0x3100) if unicodedata.category(chr(code))[0] == "M")
+"""Signs that belong to the letter before them, such as the vowels of Thai and Hindi."""
+_WORD = rf"[^\W_]+(?:[{_MARKS}\u200c\u200d]+[^\W_]*)*"
+_TOKEN = re.compile(rf"\d+(?:[.,:]\d+)+|{_WORD}(?:['\u2019][^\W_]+)?")
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
@@ -44,7 +48,7 @@ def content(text: str) -> list[str]:
 def stems(token: str) -> tuple[str, ...]:
     """Return what a word is compared by: nothing for a function word, pairs of letters where words are not spaced."""
     word = token[:_LONGEST].lower().replace("\u2019", "'").removesuffix("'s")
-    if word in FUNCTION_WORDS or (len(word) == 1 and word.isascii() and word.isalpha()):
+    if word in FUNCTION_WORDS or word.endswith("n't") or (len(word) == 1 and word.isascii() and word.isalpha()):
         return ()
     if _UNSPACED.search(word):
         return tuple(dict.fromkeys(word[n : n + 2] for n in range(max(1, len(word) - 1))))
