@@ -17,6 +17,7 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.analysis import Language
 from dgt_rag.engines.file import FileEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
+from dgt_rag.engines.index import IndexBuilder
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 from dgt_rag.testing import corpus, write_corpus
@@ -166,6 +167,36 @@ async def test_both_engines_answer_alike_beyond_what_is_done_inline(tmp_path):
         assert (await some.at([1]))[0].doc_id == "d9"
 
 
+def test_an_index_answers_alike_however_its_writers_ordered_it():
+    indexes = []
+    for threads in (1, 2):
+        builder = IndexBuilder("english", threads=threads)
+        for document in many(3000):
+            builder.add(document.title, document.body, document.domain)
+        indexes.append(builder.finish())
+    for number in range(50):
+        words = Dice("q", number).sample(WORDS, 3)
+        for limit in (1, 5, 40, 3000, 5000):
+            one, other = (
+                sorted(index.best(index.query(index.terms(" ".join([*words, words[0]]))), limit)) for index in indexes
+            )
+            assert one == other, (words, limit)
+
+
+def test_what_is_tied_with_the_last_hit_is_found_however_much_it_is():
+    builder = IndexBuilder("english")
+    for number in range(500):
+        builder.add("", "amber bridge" if number % 5 else "amber amber bridge", "")
+    index = builder.finish()
+    query = index.query(index.terms("amber"))
+    assert [ordinal for _, ordinal in index.best(query, 100)] == list(range(0, 500, 5))
+    assert len(index.best(query, 99)) == 100
+    assert len(index.best(query, 101)) == 500
+    few = bytearray(number in {3, 5, 9} for number in range(500))
+    assert [ordinal for _, ordinal in index.best(query, 1, few, 166)] == [5]
+    assert [ordinal for _, ordinal in index.best(query, 2, few, 166)] == [5, 3, 9]
+
+
 @pytest.mark.parametrize("name", ["c.jsonl.gz", "c.json", "c.csv"])
 async def test_packed_and_other_formats_are_copied_once_and_served_alike(name, path, tmp_path):
     records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -252,6 +283,14 @@ def test_two_processes_open_at_once_and_one_of_them_builds(tmp_path):
     outputs = [one.communicate()[0] for one in running]
     assert all(output.endswith("open 20000\n") for output in outputs), outputs
     assert not left_over(tmp_path / "c.jsonl.dgt")
+
+
+async def test_two_engines_of_one_program_open_at_once_and_one_of_them_builds(path):
+    opened = await asyncio.gather(*(ids(FileEngine(path=path)) for _ in range(3)))
+    assert len({tuple(found) for found, _ in opened}) == 1
+    assert sorted(len(said) for _, said in opened) == [0, 1, 1]
+    assert all("another process is indexing it" in said[0] for _, said in opened if said)
+    assert len(made(path)) == 1
 
 
 @pytest.mark.parametrize("limit", [2_000, 60_000, 200_000])

@@ -41,18 +41,14 @@ class GroupBuilder:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._sizes: list[int] = []
         self._owners, self._ordinals, self._bare = array("i"), array("i"), array("i")
         self._count = 0
 
     def add(self, labels: Sequence[str]) -> None:
         """Add the next document."""
+        numbers = self._numbers
         for label in labels:
-            number = self._numbers.setdefault(label, len(self._sizes))
-            if number == len(self._sizes):
-                self._sizes.append(0)
-            self._sizes[number] += 1
-            self._owners.append(number)
+            self._owners.append(numbers.setdefault(label, len(numbers)))
             self._ordinals.append(self._count)
         if not labels:
             self._bare.append(self._count)
@@ -61,11 +57,14 @@ class GroupBuilder:
     def finish(self) -> Groups:
         """Sort by counting: each group gets its stretch, then each ordinal goes to the next place of its group's."""
         bounds: dict[str, tuple[int, int]] = {}
-        free, end = [0] * len(self._sizes), 0
+        sizes, free = ([0] * len(self._numbers) for _ in range(2))
+        for owner in self._owners:
+            sizes[owner] += 1
+        end = 0
         for value in sorted(self._numbers):
             number = self._numbers[value]
             free[number] = end
-            end += self._sizes[number]
+            end += sizes[number]
             bounds[value] = (free[number], end)
         order = array("i", bytes(4 * end))
         for owner, ordinal in zip(self._owners, self._ordinals, strict=True):

@@ -4,7 +4,9 @@ Queries are built from analysed terms, never parsed, so any text is a query. A t
 often; function words count only if a query has no others.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +14,19 @@ from typing import Any
 from dgt_rag.engines.analysis import FUNCTION_WORDS, MAX_TERMS, Language, prepare, prepare_query
 from dgt_rag.errors import EngineError
 
+Scored = tuple[float, int]
+"""A score and an ordinal."""
+
 _ANALYZER = "dgt"
 _MEGABYTE = 1_000_000
 _NO_STEMS = ("none", "chinese", "japanese", "korean")
 _NO_STOP_WORDS = ("arabic", "greek", "romanian", "tamil", "turkish", *_NO_STEMS)
+_KNOWN_TERMS = 4096
+"""Terms whose queries are kept for the next search."""
+_TIED = 3
+"""Hits fetched past the last one that is wanted, to see whether it is tied; as cheap as one, and mostly enough."""
+_SCALE = 10_000
+"""Scores are rounded to one part of this, as equal texts differ below: sums are made in the order of the postings."""
 
 
 def _tantivy() -> ModuleType:
@@ -91,7 +102,7 @@ class IndexBuilder:
             self._index.reload()
         except (ValueError, OSError) as error:
             raise self._failed(error) from error
-        return TextIndex(self._index, self._language)
+        return TextIndex(self._index, self._language, in_order=self._folder is None)
 
     def _failed(self, error: Exception) -> EngineError:
         where = f" in {self._folder}" if self._folder else ""
@@ -101,15 +112,18 @@ class IndexBuilder:
 class TextIndex:
     """An index that is open; searches may run at once and let other threads run."""
 
-    def __init__(self, index: Any, language: Language) -> None:
+    def __init__(self, index: Any, language: Language, in_order: bool = False) -> None:
         tantivy = _tantivy()
-        self._queries = tantivy.Query
-        self._should, self._must = tantivy.Occur.Should, tantivy.Occur.Must
-        self._schema = index.schema
+        self._queries = queries = tantivy.Query
+        self._should = should = tantivy.Occur.Should
+        self._must = tantivy.Occur.Must
+        self._schema = schema = index.schema
         self._searcher = index.searcher()
         self._analyze = _analyzer(language, stop=True).analyze
         self._analyze_all = _analyzer(language, stop=False).analyze
+        self._term = lru_cache(_KNOWN_TERMS)(lambda term: (should, queries.term_query(schema, "text", term, "freq")))
         self.count: int = self._searcher.num_docs
+        self._in_order = in_order and self._counts_up()
 
     @classmethod
     def open(cls, folder: Path, language: Language) -> "TextIndex":
@@ -122,32 +136,64 @@ class TextIndex:
     def terms(self, query: str) -> dict[str, int]:
         """Return the terms of a query with their numbers."""
         text = prepare_query(query)
-        terms: dict[str, int] = {}
-        for term in self._analyze(text) or self._analyze_all(text):
-            terms[term] = terms.get(term, 0) + 1
+        found = self._analyze(text) or self._analyze_all(text)
+        terms = dict.fromkeys(found, 1)
+        if len(terms) < len(found):
+            terms = dict(Counter(found))
         return terms if len(terms) <= MAX_TERMS else dict(list(terms.items())[:MAX_TERMS])
 
-    def query(self, terms: dict[str, int], domains: Sequence[Sequence[str]], ordinals: Sequence[int] | None) -> Any:
+    def query(
+        self, terms: dict[str, int], domains: Sequence[Sequence[str]] = (), ordinals: Sequence[int] | None = None
+    ) -> Any:
         """Return a query for texts with any of the terms, in one of each of the domains, among the ordinals."""
         queries, schema, should = self._queries, self._schema, self._should
-        parts = []
-        for term, times in terms.items():
-            part = queries.term_query(schema, "text", term, "freq")
-            parts.append((should, part if times == 1 else queries.boost_query(part, float(times))))
+        parts = list(map(self._term, terms))
+        if sum(terms.values()) > len(terms):
+            times = map(float, terms.values())
+            parts = [(should, queries.boost_query(part, much)) for (_, part), much in zip(parts, times, strict=True)]
         ranked = queries.boolean_query(parts)
+        if not domains and ordinals is None:
+            return ranked
         limits = [
             queries.boolean_query([(should, queries.term_query(schema, "domain", name, "basic")) for name in names])
             for names in domains
         ]
         if ordinals is not None:
             limits.append(queries.term_set_query(schema, "ordinal", list(ordinals)))
-        if not limits:
-            return ranked
         unscored = [(self._must, queries.const_score_query(limit, 0.0)) for limit in limits]
         return queries.boolean_query([(self._must, ranked), *unscored])
 
-    def search(self, query: Any, limit: int) -> list[tuple[float, int]]:
-        """Return at most `limit` (score, ordinal), best first; scores are rounded so that equal texts are equal."""
-        hits = self._searcher.search(query, limit, count=False).hits
+    def best(self, query: Any, limit: int, member: Sequence[int] | None = None, among: int = 1) -> list[Scored]:
+        """Return the best `limit` (score, ordinal), and with them all that are tied with the last one.
+
+        Only those whose place in `member` is not 0 count, about one of `among`.
+        """
+        fetch = limit * among + _TIED
+        while True:
+            hits = self._searcher.search(query, min(fetch, self.count), count=False).hits
+            whole = len(hits) < fetch
+            if member is None and len(hits) > limit and hits[limit][0] < hits[limit - 1][0] - 1 / _SCALE:
+                return self._scored(hits[:limit])
+            found = self._scored(hits)
+            kept = found if member is None else [hit for hit in found if member[hit[1]]]
+            if len(kept) > limit and (whole or found[-1][0] < kept[limit - 1][0]):
+                return [hit for hit in kept if hit[0] >= kept[limit - 1][0]]
+            if whole:
+                return kept
+            fetch *= 4
+
+    def _scored(self, hits: Sequence[tuple[float, Any]]) -> list[Scored]:
+        """Return (score, ordinal) of hits; scores are rounded so that equal texts are equal."""
+        if self._in_order:
+            return [(int(score * _SCALE + 0.5) / _SCALE, address.doc) for score, address in hits]
         ordinals = self._searcher.fast_field_values("ordinal", [address for _, address in hits])
-        return [(round(hit[0], 4), ordinal) for hit, ordinal in zip(hits, ordinals, strict=True)]
+        return [(int(hit[0] * _SCALE + 0.5) / _SCALE, ordinal) for hit, ordinal in zip(hits, ordinals, strict=True)]
+
+    def _counts_up(self) -> bool:
+        """Whether the places in the index are the ordinals, as one writer makes them; none need be looked up then."""
+        if self._searcher.num_segments != 1:
+            return False
+        address = _tantivy().DocAddress
+        places = range(self.count)
+        ordinals = self._searcher.fast_field_values("ordinal", [address(0, place) for place in places])
+        return bool(ordinals == list(places))

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -15,7 +15,7 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.documents import DocumentStore
 from dgt_rag.engines.groups import Selection
-from dgt_rag.engines.index import TextIndex
+from dgt_rag.engines.index import Scored, TextIndex
 from dgt_rag.errors import CorpusError
 from dgt_rag.records import Document, Hit, label_of
 
@@ -24,13 +24,15 @@ Condition = tuple[str, JsonValue]
 
 _INLINE_SEARCH = 30_000_000
 """Documents times characters of the query up to which a search takes well under a millisecond."""
+_INLINE_HITS = 100
+"""Hits up to which reading them takes well under a millisecond."""
 _INLINE_WORK = 2_000
 """Documents up to which anything is done at once rather than in a thread."""
 _FEW = 2_000
 """Documents up to which a selection goes into the query; above it, hits are picked from the ranking."""
 _REMEMBERED = 64
 """Selections kept for the next call."""
-_HITS = TypeAdapter(list[Hit])
+_HITS: Callable[[list[dict[str, Any]]], list[Hit]] = TypeAdapter(list[Hit]).validator.validate_python
 
 
 class LexicalRetriever(Retriever):
@@ -56,7 +58,8 @@ class LexicalRetriever(Retriever):
         """Return at most `limit` hits, best first."""
         if limit < 1:
             return []
-        if self._store.count * len(query) <= _INLINE_SEARCH and (not where or self._store.count <= _INLINE_WORK):
+        quick = self._store.count * len(query) <= _INLINE_SEARCH and limit <= _INLINE_HITS
+        if quick and (not where or self._store.count <= _INLINE_WORK):
             return self._search(query, limit, where)
         return await asyncio.to_thread(self._search, query, limit, where)
 
@@ -144,35 +147,31 @@ class LexicalRetriever(Retriever):
         terms = self._index.terms(query)
         if not terms:
             return []
-        ranked = self._ranked(terms, limit, self._conditions(where))
+        ranked = self._ranked(terms, limit, where)
         documents = self._store.read([ordinal for _, ordinal in ranked])
-        found = [(score, document) for (score, _), document in zip(ranked, documents, strict=True)]
-        if len(found) > limit or len({score for score, _ in ranked}) < len(ranked):
-            found.sort(key=lambda one: (-one[0], one[1].doc_id))
+        scores = [score for score, _ in ranked]
+        if len(set(scores)) < len(scores):
+            order = sorted(range(len(scores)), key=lambda at: (-scores[at], documents[at].doc_id))[:limit]
+            scores, documents = [scores[at] for at in order], [documents[at] for at in order]
         hits = [
             {"document": document, "score": score, "rank": rank}
-            for rank, (score, document) in enumerate(found[:limit], 1)
+            for rank, (document, score) in enumerate(zip(documents, scores, strict=True), 1)
             if self._threshold is None or score >= self._threshold
         ]
-        return _HITS.validate_python(hits)
+        return _HITS(hits)
 
-    def _ranked(self, terms: dict[str, int], limit: int, conditions: Sequence[Condition]) -> list[tuple[float, int]]:
+    def _ranked(self, terms: dict[str, int], limit: int, where: Where | None) -> list[Scored]:
         """Return the best `limit` (score, ordinal), and with them all that are tied with the last one."""
-        domains, others = _split(conditions) if conditions else ([], [])
-        chosen = self._chosen(others) if others else None
-        few = chosen.ordinals if chosen is not None and len(chosen) <= _FEW else None
-        query = self._index.query(terms, domains, few)
-        member = chosen.member if chosen is not None and few is None else None
-        fetch = limit + 1 if member is None else limit * self._store.count // max(len(chosen or ()), 1) + limit
-        while True:
-            hits = self._index.search(query, min(fetch, self._store.count))
-            kept = hits if member is None else [hit for hit in hits if member[hit[1]]]
-            if len(hits) < fetch:
-                break
-            if len(kept) >= limit and hits[-1][0] < kept[limit - 1][0]:
-                break
-            fetch *= 4
-        return [hit for hit in kept if hit[0] >= kept[limit - 1][0]] if len(kept) > limit else kept
+        if not where and not self._filter:
+            return self._index.best(self._index.query(terms), limit)
+        domains, others = _split(self._conditions(where))
+        chosen = self._chosen(others) if others else self._all
+        if chosen is self._all:
+            return self._index.best(self._index.query(terms, domains), limit)
+        if len(chosen) <= _FEW:
+            return self._index.best(self._index.query(terms, domains, chosen.ordinals), limit)
+        among = self._store.count // len(chosen) + 1
+        return self._index.best(self._index.query(terms, domains), limit, chosen.member, among)
 
 
 def _split(conditions: Sequence[Condition]) -> tuple[list[list[str]], list[Condition]]:

@@ -6,7 +6,6 @@ folder of another name and renamed when whole, under a lock that ends with the p
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from dgt_rag.corpus.read import OwnNames
 from dgt_rag.engines.building import Build, Recipe, content_digest, groups_file, load_groups, save_groups, write_json
@@ -93,17 +94,19 @@ class Sidecar:
     @asynccontextmanager
     async def _alone(self, say: Callable[[str], None]) -> AsyncIterator[None]:
         """Hold the lock of this index; whoever comes second waits."""
+        lock = FileLock(self.home.with_suffix(".lock"), timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = self.home.with_suffix(".lock").open("w")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        with lock:
             if not _locked(lock):
                 say(f"{self.corpus}: another process is indexing it; waiting")
                 while not _locked(lock):
                     await asyncio.sleep(0.05)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
             yield
+        finally:
+            lock.release()
 
     async def _build(self, say: Callable[[str], None]) -> None:
         """Make the index under another name and rename it; what a killed build left is removed."""
@@ -146,10 +149,10 @@ class Sidecar:
         return load_groups(name)
 
 
-def _locked(lock: IO[str]) -> bool:
+def _locked(lock: FileLock) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire()
+    except Timeout:
         return False
     return True
 
