@@ -206,10 +206,11 @@ class Corpus:
             except ValueError as error:
                 self._bad(place, str(error))
                 continue
-            if self._wanting(place, parts):
+            body, doc_id, _, _ = parts
+            if (not body or body.isspace() or not doc_id or doc_id.isspace()) and self._wanting(place, parts):
                 continue
-            key = hash(parts.doc_id)
-            if key in seen and self._twice(place, parts.doc_id):
+            key = hash(doc_id)
+            if key in seen and self._twice(place, doc_id):
                 continue
             seen.add(key)
             kept += 1

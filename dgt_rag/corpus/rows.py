@@ -110,7 +110,7 @@ def _opened(path: Path, packing: str) -> IO[bytes]:
 def parse_line(line: bytes) -> dict[str, Any]:
     """Return the mapping that a line of JSON holds; ValueError says why it holds none."""
     try:
-        record = _decoder.decode(line.decode("utf-8"))
+        record = _decoded(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
     except json.JSONDecodeError as error:
@@ -119,8 +119,19 @@ def parse_line(line: bytes) -> dict[str, Any]:
         raise ValueError("not readable: nested too deeply") from None
     if not isinstance(record, dict):
         raise ValueError(f"a JSON object is needed, this is {_a(record)}")
-    found: dict[str, Any] = clean(record) if b"\\ud" in line or b"\\uD" in line else record
+    # looked for one sign first, as that takes a tenth of the time
+    escaped = b"\\" in line and (b"\\ud" in line or b"\\uD" in line)
+    found: dict[str, Any] = clean(record) if escaped else record
     return found
+
+
+def _decoded(text: str) -> Any:
+    """Decode one line, most often an object and the line's end, without looking for other white space."""
+    if text[:1] == "{" and text[-2:] == "}\n":
+        record, end = _decoder.raw_decode(text)
+        if end == len(text) - 1:
+            return record
+    return _decoder.decode(text)
 
 
 def clean(value: Any) -> Any:
