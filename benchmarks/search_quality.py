@@ -60,19 +60,23 @@ async def measure(folder: Path, indexes: Path) -> None:
             retrievers["bm25s + stemmer"] = Bm25s([document async for document in memory.documents()])
         except ImportError:
             print("bm25s or PyStemmer is not installed: pip install bm25s PyStemmer")
-        retrievers |= {"search/in_memory": memory, "search/file": file}
-        queries, grades = read_queries(folder / "queries.jsonl"), read_grades(folder / "qrels.tsv")
-        for score in await evaluate(retrievers, queries, grades, Dice("search quality", folder.name)):
-            figures = (score.ndcg_at_10, score.recall_at_5, score.mrr)
-            shown = "  ".join(f"{one.value:.4f} [{one.low:.3f} {one.high:.3f}]" for one in figures)
-            other = score.ndcg_difference
-            against = f"  {other.value:+.4f} [{other.low:+.3f} {other.high:+.3f}]" if other else ""
-            print(f"{folder.name:12} {score.form:10} {score.engine:18} {shown}{against}")
+        await show(folder, retrievers | {"search/in_memory": memory, "search/file": file})
+
+
+async def show(folder: Path, retrievers: dict[str, Retriever]) -> None:
+    """Print what retrievers reach on the queries of a collection."""
+    print(f"{'collection':12} {'form':10} {'engine':18} nDCG@10, Recall@5, MRR [95 %]; nDCG@10 less the first's")
+    queries, grades = read_queries(folder / "queries.jsonl"), read_grades(folder / "qrels.tsv")
+    for score in await evaluate(retrievers, queries, grades, Dice("search quality", folder.name)):
+        figures = (score.ndcg_at_10, score.recall_at_5, score.mrr)
+        shown = "  ".join(f"{one.value:.4f} [{one.low:.3f} {one.high:.3f}]" for one in figures)
+        other = score.ndcg_difference
+        against = f"  {other.value:+.4f} [{other.low:+.3f} {other.high:+.3f}]" if other else ""
+        print(f"{folder.name:12} {score.form:10} {score.engine:18} {shown}{against}", flush=True)
 
 
 async def main(folders: list[Path]) -> None:
     """Measure all collections."""
-    print(f"{'collection':12} {'form':10} {'engine':18} nDCG@10, Recall@5, MRR [95 %]; nDCG@10 against the first")
     with tempfile.TemporaryDirectory() as indexes:
         for folder in folders:
             await measure(folder, Path(indexes))
