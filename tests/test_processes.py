@@ -111,6 +111,16 @@ async def test_conversations_of_an_endpoint_that_dies_go_on_at_another_one_in_ev
     assert "connection" not in {talk.drop_reason for talk in journal(result)}
 
 
+async def test_a_run_that_ends_while_a_process_is_starting_does_not_wait_for_it(tmp_path):
+    async with Endpoint(latency=0.02) as server:
+        # a second passes until the load is seen, and another until a new process is ready
+        values = remote(tmp_path, server.url, num_outputs=40, max_attempts=40)
+        model = values["models"]["generator"]
+        model["limits"] = {"in_flight": 16}
+        result = await asyncio.wait_for(run_task(load_task(values), Way(processes=2, load=lambda: 1.0)), 60)
+    assert {talk.index for talk in journal(result)} == set(range(40))
+
+
 async def test_what_stops_one_process_stops_the_run_with_its_line(tmp_path):
     def closed(body: Body, seen: int) -> Said | None:
         return Said(status=401, raw=b'{"error": {"message": "wrong key"}}') if len(body["messages"]) > 0 else None

@@ -141,7 +141,7 @@ class Mate:
     def _give_back(self) -> None:
         for name, number in (*self._waiting, *self._tickets):
             self._leave(name, number)
-        self._stop(self.stopped or Gone())
+        self._stop(self.stopped or Gone("it ended"))
 
 
 def _error(kind: type[BaseException], text: str) -> BaseException:
@@ -163,6 +163,8 @@ class Crew:
         self._lead = lead
         self._group = group
         self._closing = False
+        self._started_ones: list[Mate] = []
+        """Those that are not ready yet among them."""
         self._keeping: list[asyncio.Task[None]] = []
         self._said: set[str] = set()
         self._away: set[str] = set()
@@ -199,7 +201,7 @@ class Crew:
     async def close(self) -> None:
         """Have all end, and hear the last of what they spent."""
         self._closing = True
-        for mate in self.mates:
+        for mate in self._started_ones:
             mate.channel.send("end")
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
@@ -221,6 +223,7 @@ class Crew:
         assert process.stdout is not None
         lead = replace(self._lead, say=self._say)
         mate = Mate(Channel(process.stdout, process.stdin), lead, self._changed)
+        self._started_ones.append(mate)
         self._keeping.append(self._group.create_task(self._kept(mate, process)))
         mate.channel.send("job", job)
         await mate.ready
