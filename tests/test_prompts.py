@@ -1,25 +1,40 @@
 """What a remote model is shown: every prompt renders, rules first, and text of others stays text."""
 
+import contextlib
 import json
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from building import ROOT, lines
+from endpoint import Endpoint as Server
+from endpoint import error, text
 from staging import DOCUMENTS, Told, asked_about, bench_over, scenario_stage
 
 from dgt_rag.dice import Dice
-from dgt_rag.errors import TaskError
+from dgt_rag.errors import ModelError, TaskError
+from dgt_rag.guard import Guards
 from dgt_rag.llm.base import Ask, Reply
 from dgt_rag.llm.extractive import ExtractiveSpeaker
+from dgt_rag.llm.openai import OpenAIModel
 from dgt_rag.prompts import SHIPPED, Prompts, template
-from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCall, UserStep
+from dgt_rag.records import (
+    AssistantStep,
+    ConversationDataPoint,
+    Document,
+    ToolCall,
+    ToolCallStep,
+    ToolResult,
+    ToolResultStep,
+    UserStep,
+)
 from dgt_rag.stages.answers import AnswerReply
 from dgt_rag.stages.assistant_live import LiveRagAssistant
 from dgt_rag.stages.assistant_static import StaticRagAssistant
 from dgt_rag.stages.examples import Examples, read_examples
 from dgt_rag.stages.flow_controller import RagFlowController
 from dgt_rag.stages.user import RagUser
+from dgt_rag.world import World
 
 SEED = "seed_examples/city_services_{}.jsonl"
 
@@ -212,3 +227,123 @@ def test_a_template_of_a_user_cannot_reach_out_of_its_values(text):
 def test_every_shipped_template_is_read_without_an_error():
     prompts = Prompts(SHIPPED)
     prompts.check()
+
+
+# ------------------------------------------------------------------ what chat templates take
+
+
+def template_refusal(messages):
+    """Return why a strict chat template (as Mistral's, Gemma's, Llama's) would refuse these messages; "" if it takes them."""
+    if [message["role"] for message in messages].count("system") > (messages[0]["role"] == "system"):
+        return "a system message is not the first"
+    spoken = [m["role"] for m in messages if m["role"] in ("user", "assistant") and "tool_calls" not in m]
+    if spoken != [("user", "assistant")[n % 2] for n in range(len(spoken))]:
+        return f"user and assistant do not take turns: {spoken}"
+    for before, after in pairwise(messages):
+        if before["role"] == "tool" and after["role"] not in ("tool", "assistant"):
+            return f"a {after['role']} message follows a tool's"
+        if ("tool_calls" in before) is not (after["role"] == "tool") and before["role"] != "tool":
+            return "a call has no result after it"
+    ids = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    if any(len(one) != 9 or not one.isalnum() for one in ids):
+        return f"ids of calls have not nine letters and digits: {ids}"
+    return ""
+
+
+def as_served(taken, wrong):
+    """Return a way to answer that takes one way of asking for JSON, and answers each ask wrongly at first."""
+
+    def say(body, seen):
+        if refusal := template_refusal(body["messages"]):
+            return error(400, refusal)
+        kind = (body.get("response_format") or {}).get("type", "text")
+        if kind not in (taken, "text"):
+            return error(400, f"response_format {kind} is not supported")
+        first = not any("used" in str(message["content"]) for message in body["messages"][2:])
+        return text(wrong) if first and wrong is not None and not body.get("tools") else None
+
+    return say
+
+
+@pytest.mark.parametrize("wrong", [None, "", "never mind"])
+@pytest.mark.parametrize("taken", ["json_schema", "json_object", "text"])
+@pytest.mark.parametrize(("live", "mode"), [(False, "schema"), (True, "schema"), (True, "native")])
+async def test_every_request_of_a_run_is_one_that_strict_chat_templates_take(live, mode, taken, wrong):
+    made = await asks(live, mode, city())
+    async with Server(as_served(taken, wrong)) as server:
+        model = OpenAIModel(model="test-model", base_url=server.url, tool_mode=mode)
+        async with model.open(World(guards=Guards())) as speaker:
+            for one in made:
+                with contextlib.suppress(ModelError):
+                    await speaker.reply(one)
+    assert len(server.requests) >= len(made)
+    assert {template_refusal(body["messages"]) for body in server.requests} == {""}
+
+
+async def test_the_hash_of_a_prompt_does_not_depend_on_how_its_reply_is_asked_for():
+    (one, *_) = await asks(live=False)
+    hashes = set()
+    for taken in ("json_schema", "json_object", "text"):
+        told = json.dumps({"scenario": "Somebody wants a permit."})
+
+        def say(body, seen, taken=taken, told=told):
+            kind = (body.get("response_format") or {}).get("type", "text")
+            return text(told) if kind == taken else error(400, f"response_format {kind} is not supported")
+
+        async with Server(say) as server:
+            model = OpenAIModel(model="test-model", base_url=server.url)
+            async with model.open(World(guards=Guards())) as speaker:
+                hashes.add((await speaker.reply(one)).prompt_hash)
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "wrong"),
+    [
+        ("System role not supported", lambda messages: messages[0]["role"] == "system"),
+        (
+            "This model only supports single tool-calls at once!",
+            lambda messages: any(len(message.get("tool_calls", ())) > 1 for message in messages),
+        ),
+    ],
+)
+async def test_messages_are_put_as_a_chat_template_takes_them(refusal, wrong):
+    """Told apart by the refusal, found out once; nothing of what was said is lost."""
+    (one,) = [one for one in await asks(True, "native", city()) if one.purpose == "move"][:1]
+    calls = [ToolCall(call_id=f"call0000{n}", name="search", arguments={"query": f"q{n}"}) for n in range(2)]
+    made = [ToolCallStep(content=call) for call in calls]
+    found = [ToolResultStep(content=ToolResult(call_id=call.call_id, name="search", result=())) for call in calls]
+    one = replace(one, talk=ConversationDataPoint(steps=(UserStep(content="How much?"), *made, *found)))
+    said: list[str] = []
+
+    def say(body, seen):
+        return error(400, refusal) if wrong(body["messages"]) else None
+
+    async with Server(say) as server:
+        model = OpenAIModel(model="test-model", base_url=server.url, tool_mode="native")
+        async with model.open(World(guards=Guards(), say=said.append)) as speaker:
+            for _ in range(2):
+                assert (await speaker.reply(one)).value
+    assert len(server.requests) == 3
+    first, last = (body["messages"] for body in (server.requests[0], server.requests[-1]))
+    assert wrong(first) and not wrong(last)
+    assert template_refusal(last) == ""
+    whole = [str(message["content"]) for message in last]
+    assert all(any(str(message["content"]) in text for text in whole) for message in first)
+
+
+async def test_a_reply_that_ran_on_is_asked_for_again_with_bounds_for_its_texts():
+    (one, *_) = await asks(live=False)
+    lengths = []
+
+    def say(body, seen):
+        shape = body["response_format"]["json_schema"]["schema"]["properties"]["scenario"]
+        lengths.append(shape.get("maxLength"))
+        return text('{"scenario": "on and on', finish="length") if len(lengths) == 1 else None
+
+    async with Server(say) as server:
+        model = OpenAIModel(model="test-model", base_url=server.url)
+        async with model.open(World(guards=Guards())) as speaker:
+            assert (await speaker.reply(one)).value
+    # llama.cpp takes no bound of 2,000 or more
+    assert lengths[0] is None and lengths[1] < 2000

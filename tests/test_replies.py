@@ -36,7 +36,16 @@ def test_a_strict_schema_is_closed_without_references_and_requires_all():
 def test_a_bare_schema_leaves_out_lengths_and_ranges():
     text = json.dumps(schema_of(Answer, bare=True))
     assert not any(word in text for word in ("minLength", "maxLength", "minimum"))
-    assert "maxLength" in json.dumps(schema_of(Answer))
+    assert "minLength" in json.dumps(schema_of(Answer))
+    assert "maxLength" not in json.dumps(schema_of(Answer))
+
+
+def test_a_text_that_a_bound_cuts_off_is_too_long_to_be_taken():
+    bound = schema_of(Answer, bounded=True)["properties"]["citations"]["items"]["properties"]["quote"]["maxLength"]
+    cut = json.dumps({"answer": "so", "citations": [{"document": 1, "quote": "x" * bound}]})
+    with pytest.raises(BadReply, match=r"citations\.0\.quote: "):
+        read(cut, Answer, mend=True)
+    assert read(cut.replace("xx", "x", 1), Answer, mend=True)
 
 
 @pytest.mark.parametrize(

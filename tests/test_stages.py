@@ -32,13 +32,14 @@ from dgt_rag.records import (
     Usage,
     UserStep,
 )
-from dgt_rag.stages.answers import AnswerReply, faults
+from dgt_rag.stages.answers import AnswerReply, faults, flaws
 from dgt_rag.stages.assistant_live import LiveRagAssistant
 from dgt_rag.stages.assistant_static import StaticRagAssistant
 from dgt_rag.stages.base import talks_of_documents
 from dgt_rag.stages.flow_controller import FlowController, RagFlowController
 from dgt_rag.stages.patterns import SHIPPED, FlowPattern, draw_order
 from dgt_rag.stages.persona import Persona, SamplePersona
+from dgt_rag.stages.quoting import keeps_to, nearest
 from dgt_rag.stages.user import RagUser
 from dgt_rag.world import World
 
@@ -50,6 +51,7 @@ GOOD = {
     "answerability": "answerable",
 }
 INVENTED = {**GOOD, "citations": [{"document": 1, "quote": "A resident permit costs 99 euros a month."}]}
+BEYOND = {**GOOD, "answer": "Apply at the desk with your passport and two photographs."}
 SUPPORTED = {"issues": [], "verdict": "supported"}
 
 
@@ -334,13 +336,95 @@ async def test_an_answer_that_cites_what_was_not_shown_is_rewritten_with_the_rea
 
 
 async def test_an_answer_that_never_stands_on_the_documents_is_dropped_with_its_reason():
-    speaker = told_answer(*[INVENTED] * 4)
+    speaker = told_answer(*[INVENTED] * 2, *[BEYOND] * 2)
     with pytest.raises(Dropped) as caught:
         await static(speaker, max_retries=3)
-    assert caught.value.reason == "citation_not_shown"
+    assert caught.value.reason == "answer_beyond_quotes"
     assert "after 3 rewrites" in caught.value.detail
     assert speaker.times("rewrite") == 3
     assert len({ask.dice.number for ask in speaker.asked}) == 4
+    with pytest.raises(Dropped) as caught:
+        await static(told_answer(*[INVENTED] * 2), max_retries=1)
+    assert caught.value.reason == "citation_not_shown"
+
+
+async def test_a_model_that_cannot_copy_chooses_its_quotes_and_must_keep_to_them():
+    speaker = told_answer(INVENTED, INVENTED, BEYOND, GOOD)
+    step = (await static(speaker)).steps[-1]
+    assert (step.content, step.critique.rewrites) == (GOOD["answer"], 3)
+    first, second, third = [ask for ask in speaker.asked if ask.purpose == "rewrite"]
+    assert "nearest to it: 'A resident permit costs 120 euros a year.'" in first.values["issues"][0]
+    assert not first.values["sentences"]
+    assert "A resident permit costs 120 euros a year." in second.values["sentences"]
+    assert second.values["sentences"] == third.values["sentences"]
+    assert all(sentence in PERMIT.body for sentence in third.values["sentences"])
+    # what it made up is not shown to it again
+    assert third.talk.steps[-1].content != BEYOND["answer"]
+    with pytest.raises(ValidationError):
+        second.reply_type.model_validate(INVENTED)
+    with pytest.raises(ValidationError):
+        second.reply_type.model_validate({**GOOD, "citations": []})
+
+
+async def test_a_rewrite_that_cannot_be_read_leaves_the_next_one():
+    cut = ModelError("truncated", "rewrite: the reply was cut off twice", '{"citations')
+    said = [cut, GOOD]
+
+    def rewrite(ask):
+        if isinstance(told := said.pop(0), ModelError):
+            raise told
+        return told
+
+    speaker = Told({"answer": lambda ask: INVENTED, "rewrite": rewrite, "critique": lambda ask: SUPPORTED})
+    assert (await static(speaker)).steps[-1].critique.rewrites == 2
+    said = [cut] * 3
+    with pytest.raises(Dropped) as caught:
+        await static(speaker)
+    assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("It costs 120 euros a year.", True),
+        ("A resident permit costs 120 euros.", True),
+        ("It costs 130 euros a year.", False),
+        ("Apply at the desk with your passport and two photographs.", False),
+        ("What does a resident permit cost?", False),
+        ("the answer", False),
+        ("It is 120 euros a year.", False),
+    ],
+)
+def test_an_answer_keeps_to_its_quotes_in_numbers_and_most_words(answer, kept):
+    quotes = ["A resident permit costs 120 euros a year."]
+    assert keeps_to(answer, quotes, "What does a resident permit cost?") is kept
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<the answer>", "malformed_answer"),
+        ("{json_object}", "malformed_answer"),
+        ("{{<response}}}", "malformed_answer"),
+        ("[The answer goes here].", "malformed_answer"),
+        ("the answer,", "malformed_answer"),
+        ("the answer to the question was refused", "talks_of_its_task"),
+        ("The answer is one short friendly sentence without facts or citations.", "talks_of_its_task"),
+        ("The chair is answerable to the board.", ""),
+        ("It costs more than that. " * 4, "answer_repeats_itself"),
+        ("See [Form A] and use <b>bold</b> letters.", ""),
+        ("Yes, yes, yes, yes, yes.", ""),
+        ("1. Open the left box. 2. Close the left box. 3. Open the right box.", ""),
+    ],
+)
+def test_what_a_weak_model_writes_in_place_of_text_is_refused(text, reason):
+    assert flaws(text)[0] == reason
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_looked_at_for_nonsense(text):
+    assert isinstance(flaws(text), tuple)
+    assert nearest(text, [PERMIT]) in PERMIT.body
 
 
 async def test_the_shipped_script_is_held_to_the_same_rules():
@@ -389,6 +473,20 @@ async def test_a_closing_answer_is_plain_text_as_well():
     async with bench_over(speaker=speaker) as bench:
         talk = await StaticRagAssistant()(talk, bench)
     assert talk.steps[-1].content == "Take care."
+
+
+@pytest.mark.parametrize("said", ["It opened on October 7th, 2024.", "Good luck with it all! " * 20])
+async def test_a_closing_answer_states_nothing_new(said):
+    speaker = told_answer({**GOOD, "answer": said}, {**GOOD, "answer": "Good luck."})
+    talk = asked_about("Thanks!", PERMIT).add(FlowControllerStep(content="rag/termination", terminate=True))
+    async with bench_over(speaker=speaker) as bench:
+        talk = await StaticRagAssistant()(talk, bench)
+    assert talk.steps[-1].content == "Good luck."
+
+
+async def test_a_query_that_says_nothing_is_not_searched_for():
+    talk = await live(searching("<query>", GOOD, first=("resident permit", "][")))
+    assert [step.content.arguments["query"] for step in of(talk, ToolCallStep)] == ["resident permit"]
 
 
 @pytest.mark.parametrize(
@@ -509,7 +607,7 @@ async def test_searches_made_at_once_are_calls_side_by_side_with_their_results_a
     assert (
         [step.content.call_id for step in calls]
         == [step.content.call_id for step in results]
-        == ["call_0_0", "call_0_1"]
+        == ["call00000", "call00001"]
     )
 
 

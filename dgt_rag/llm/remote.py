@@ -9,7 +9,7 @@ from dgt_rag.errors import EndpointDown, ModelClosed, ModelError
 from dgt_rag.llm.base import Ask, Reply, Sampling, Speaker
 from dgt_rag.llm.endpoint import Endpoint, Sent, ToolsIgnored
 from dgt_rag.llm.replies import BadReply, arguments_of, correction, read
-from dgt_rag.llm.wire import Answer, Request
+from dgt_rag.llm.wire import Answer, Request, key_of
 from dgt_rag.prompts import Prompts
 from dgt_rag.records import ToolCall, ToolSpec, Usage
 from dgt_rag.world import World
@@ -27,6 +27,7 @@ class _Try:
     """Where one ask stands: what is asked next, and what has been spent on it."""
 
     request: Request
+    prompt_hash: str
     usage: Usage = field(default_factory=Usage)
     mended: bool = False
     lengthened: bool = False
@@ -58,7 +59,8 @@ class Remote(Speaker):
         try:
             if ask.tools and ask.tool_choice != "none" and not await self._calls_tools(home, ask.tools):
                 raise ToolsIgnored
-            return await self._asked(ask, _Try(self._request(ask)))
+            request = self._request(ask)
+            return await self._asked(ask, _Try(request, _hash(request)))
         except ToolsIgnored:
             self.tool_mode = "schema"
             return Reply(None, model)
@@ -103,7 +105,7 @@ class Remote(Speaker):
                 home.note(sent, "tool_calls" if reply.tool_calls else "ok", ask.purpose, ask.talk.index)
                 if reply.value is not None:
                     home.shaped(sent, good=True)
-                return replace(reply, model=home.config.model, usage=now.usage, prompt_hash=sent.key[:16])
+                return replace(reply, model=home.config.model, usage=now.usage, prompt_hash=now.prompt_hash)
 
     async def _sent(self, ask: Ask, request: Request) -> tuple[Endpoint, Sent]:
         """Send to the conversation's endpoint, or to another one if that has died."""
@@ -116,6 +118,11 @@ class Remote(Speaker):
             except EndpointDown as error:
                 gone = error
         raise ModelClosed(str(gone)) from gone
+
+
+def _hash(request: Request) -> str:
+    """Return a hash of the prompt alone: rows must not depend on the form in which an endpoint takes it."""
+    return key_of(json.dumps(request.messages).encode())[:16]
 
 
 def _judge(ask: Ask, request: Request, sent: Sent) -> Reply:
@@ -161,9 +168,9 @@ def _mended(now: _Try, ask: Ask, answer: Answer, bad: BadReply) -> _Try:
         return replace(now, request=replace(now.request, tool_choice="none"))
     if now.mended:
         raise ModelError(bad.reason, f"{ask.purpose}: {bad}", raw)
-    said = ({"role": "assistant", "content": raw[:4000]},) if answer.text else ()
     words = correction(ask.reply_type, str(bad)) if now.request.tool_choice == "none" else f"Not usable: {bad}."
-    return replace(now, request=now.request.then(*said, {"role": "user", "content": words}), mended=True)
+    said = raw[:4000] if answer.text else ""
+    return replace(now, request=now.request.answered(said, words), mended=True)
 
 
 def _lengthened(now: _Try, ask: Ask, answer: Answer) -> _Try:

@@ -15,6 +15,7 @@ _CONSTRAINTS = frozenset(
     {"minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
     | {"multipleOf", "minItems", "maxItems", "uniqueItems"}
 )
+_LONGEST = frozenset({"maxLength"})
 _NOISE = frozenset({"title", "default", "$defs", "discriminator"})
 _THINK = re.compile(r"\A\s*(?:<think(?:ing)?>)?(.*?)</think(?:ing)?>", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL)
@@ -29,13 +30,15 @@ class BadReply(Exception):
 
 
 @lru_cache(maxsize=256)
-def schema_of(cls: type[BaseModel], bare: bool = False) -> dict[str, Any]:
+def schema_of(cls: type[BaseModel], bare: bool = False, bounded: bool = False) -> dict[str, Any]:
     """Return the strict JSON schema of a class: references put in place, closed, every property required.
 
-    `bare` leaves out lengths, ranges and patterns, which some endpoints refuse.
+    `bare` leaves out lengths, ranges and patterns, which some endpoints refuse; the longest length of a text is left out
+    unless `bounded`, because some that enforce it take hundreds of times as long for each token.
     """
     whole = cls.model_json_schema()
-    strict: dict[str, Any] = _strict(whole, whole.get("$defs", {}), _CONSTRAINTS if bare else frozenset())
+    without = _CONSTRAINTS if bare else frozenset() if bounded else _LONGEST
+    strict: dict[str, Any] = _strict(whole, whole.get("$defs", {}), without)
     return strict
 
 
@@ -54,6 +57,9 @@ def _strict(node: Any, defs: Mapping[str, Any], without: frozenset[str]) -> Any:
         for key, value in node.items()
         if key not in _NOISE and key not in without
     }
+    if "maxLength" in out and not isinstance(out["maxLength"], dict):
+        # a text that is cut at its longest length is then one letter too long, and refused
+        out["maxLength"] += 1
     if "properties" in out:
         out["required"] = list(out["properties"])
         out["additionalProperties"] = False

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -29,6 +29,10 @@ class Traits(Settings):
     """Settings that the endpoint does not take."""
     tools_with_shape: bool = True
     """Whether a request may carry tools and a reply's shape at once."""
+    system_role: bool = True
+    """Whether its chat template has a place for a system message."""
+    calls_at_once: bool = True
+    """Whether its chat template takes several tool calls in one message."""
     proven: bool = False
     """Whether a reply of the shape asked for was ever read in this way."""
 
@@ -43,18 +47,26 @@ class Request:
     seed: int | None = None
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: ToolChoice = "none"
+    bounded: bool = False
+    """Whether the shape says how long a text may be: for a model that has run on, since it is dear on some endpoints."""
 
-    def then(self, *messages: dict[str, Any]) -> "Request":
-        """Return the request with messages added at its end."""
-        return replace(self, messages=(*self.messages, *messages))
+    def answered(self, said: str, words: str) -> "Request":
+        """Return the request after a reply that was not usable, with what is to be said to it; "" if nothing was said."""
+        if said:
+            reply = {"role": "assistant", "content": said}
+            return replace(self, messages=(*self.messages, reply, {"role": "user", "content": words}), bounded=True)
+        # nothing to show: other words where they can stand, else another draw
+        messages = tuple(_with_words(list(self.messages), words))
+        seed = self.seed if messages != self.messages or self.seed is None else (self.seed + 1) & 0x7FFFFFFF
+        return replace(self, messages=messages, seed=seed, bounded=True)
 
     def longer(self, max_tokens: int) -> "Request":
-        """Return the request with room for a longer reply."""
-        return replace(self, sampling=self.sampling.model_copy(update={"max_tokens": max_tokens}))
+        """Return the request with room for a longer reply, whose texts have bounds."""
+        return replace(self, sampling=self.sampling.model_copy(update={"max_tokens": max_tokens}), bounded=True)
 
     def body(self, model: str, traits: Traits, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Return the JSON body for an endpoint with these traits."""
-        body: dict[str, Any] = {"model": model, "messages": list(self.messages)}
+        body: dict[str, Any] = {"model": model, "messages": _as_taken(self.messages, traits)}
         body |= _sampling(self.sampling, self.seed, traits)
         shaped = self.reply_type is not None and (self.tool_choice == "none" or not self.tools)
         if self.tools and (traits.tools_with_shape or not shaped):
@@ -62,7 +74,7 @@ class Request:
             body["tool_choice"] = self.tool_choice
         # a forced shape would leave the model no way to call a tool
         if self.reply_type is not None and shaped:
-            _ask_for_shape(body, self.reply_type, traits.rung)
+            _ask_for_shape(body, self.reply_type, traits.rung, self.bounded)
         return {**body, **extra}
 
 
@@ -75,9 +87,9 @@ def _sampling(sampling: Sampling, seed: int | None, traits: Traits) -> dict[str,
     return {key: value for key, value in said.items() if key not in traits.refused}
 
 
-def _ask_for_shape(body: dict[str, Any], cls: type[BaseModel], rung: Rung) -> None:
+def _ask_for_shape(body: dict[str, Any], cls: type[BaseModel], rung: Rung, bounded: bool) -> None:
     if rung in ("json_schema", "bare_schema"):
-        shape = {"name": cls.__name__, "schema": schema_of(cls, rung == "bare_schema"), "strict": True}
+        shape = {"name": cls.__name__, "schema": schema_of(cls, rung == "bare_schema", bounded), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": shape}
         return
     body["messages"] = _with_words(body["messages"], in_words(cls))
@@ -86,11 +98,35 @@ def _ask_for_shape(body: dict[str, Any], cls: type[BaseModel], rung: Rung) -> No
 
 
 def _with_words(messages: list[dict[str, Any]], words: str) -> list[dict[str, Any]]:
-    """Return the messages with an instruction at the very end, so that what stands before stays a shared prefix."""
+    """Return the messages with an instruction at the very end, so that what stands before stays a shared prefix.
+
+    Chat templates refuse two user messages in a row, and many one after tool results: the instruction goes into the
+    last message if that is a user's, and is left out after tool results, where the system message says the form.
+    """
     last = messages[-1]
     if last["role"] != "user":
-        return [*messages, {"role": "user", "content": words}]
+        return messages
     return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{words}"}]
+
+
+def _as_taken(messages: Sequence[dict[str, Any]], traits: Traits) -> list[dict[str, Any]]:
+    """Return the messages as the endpoint's chat template takes them."""
+    taken = list(messages) if traits.calls_at_once else [part for message in _paired(messages) for part in message]
+    if traits.system_role or len(taken) < 2 or taken[0]["role"] != "system":
+        return taken
+    return [{**taken[1], "content": f"{taken[0]['content']}\n\n{taken[1]['content']}"}, *taken[2:]]
+
+
+def _paired(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the messages with calls made at once written as if made one after the other, each before its result."""
+    calls: dict[str, dict[str, Any]] = {}
+    for message in messages:
+        if "tool_calls" in message:
+            calls = {call["id"]: {**message, "tool_calls": [call]} for call in message["tool_calls"]}
+        elif message["role"] == "tool":
+            yield [calls[message["tool_call_id"]], message]
+        else:
+            yield [message]
 
 
 def key_of(content: bytes) -> str:
@@ -99,6 +135,10 @@ def key_of(content: bytes) -> str:
 
 
 _SETTINGS = ("seed", "temperature", "top_p", "stop")
+_ONE_CALL = re.compile(r"single tool.?calls?", re.IGNORECASE)
+_NO_SYSTEM = re.compile(
+    r"system (role|message|prompt)s? (is |are )?not supported|does not support (the )?system", re.IGNORECASE
+)
 _SHAPE = re.compile(r"response_?format|json_?(schema|object|mode)|schema|grammar|guided|structured", re.IGNORECASE)
 
 
@@ -109,6 +149,10 @@ def learned(traits: Traits, body: Mapping[str, Any], said: str, rungs: tuple[Run
     for setting in _SETTINGS:
         if setting in body and re.search(rf"\b{setting}\b", said):
             return traits.model_copy(update={"refused": (*traits.refused, setting)})
+    if traits.calls_at_once and _ONE_CALL.search(said):
+        return traits.model_copy(update={"calls_at_once": False})
+    if traits.system_role and _NO_SYSTEM.search(said):
+        return traits.model_copy(update={"system_role": False})
     if "tools" in body and re.search("tool|function", said, re.IGNORECASE):
         change = {"tools_with_shape": False} if body["tool_choice"] == "none" else {"tools": "ignored"}
         return traits.model_copy(update=change)

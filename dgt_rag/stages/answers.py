@@ -4,22 +4,33 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
 from dgt_rag.citations import find_citation
-from dgt_rag.errors import Dropped
+from dgt_rag.errors import Dropped, ModelError
 from dgt_rag.llm.base import Ask, Reply
-from dgt_rag.records import Answerability, AssistantStep, Citation, ConversationDataPoint, Critique, Document, Usage
+from dgt_rag.records import (
+    Answerability,
+    AssistantStep,
+    Citation,
+    ConversationDataPoint,
+    Critique,
+    Document,
+    Usage,
+    UserStep,
+)
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, talks_of_documents
+from dgt_rag.stages.nonsense import is_placeholder, repeats_itself, talks_of_its_task
+from dgt_rag.stages.quoting import choices, keeps_to, nearest
 
 
 class CitedQuote(BaseModel):
     """A span copied from a document, which is named by its number."""
 
     document: int = Field(ge=1)
-    quote: str
+    quote: str = Field(max_length=1000)
 
 
 class AnswerReply(BaseModel):
@@ -36,7 +47,7 @@ class AnswerReply(BaseModel):
 class CritiqueReply(BaseModel):
     """What is wrong with an answer, and whether it can be trained on."""
 
-    issues: list[str] = Field(max_length=8)
+    issues: list[Annotated[str, Field(max_length=800)]] = Field(max_length=8)
     verdict: Literal["supported", "unsupported"]
 
 
@@ -47,6 +58,21 @@ def cited(base: type[AnswerReply], documents: int) -> type[AnswerReply]:
         return create_model(base.__name__, __base__=base, citations=(list[CitedQuote], Field(max_length=0)))
     quote = create_model("CitedQuote", __base__=CitedQuote, document=(int, Field(ge=1, le=documents)))
     return create_model(base.__name__, __base__=base, citations=(list[quote], Field(max_length=12)))
+
+
+@lru_cache(maxsize=128)
+def chosen(documents: int, quotes: tuple[str, ...]) -> type[AnswerReply]:
+    """Return the reply class of an answer that rests on at least one of these quotes, and on no other."""
+    one_of: Any = Literal[quotes]
+    held: Any = Literal["answerable", "partial"]
+    number = (int, Field(ge=1, le=documents))
+    quote = create_model("CitedQuote", __base__=CitedQuote, document=number, quote=(one_of, ...))
+    return create_model(
+        "AnswerReply",
+        __base__=AnswerReply,
+        citations=(list[quote], Field(min_length=1, max_length=4)),
+        answerability=(held, ...),
+    )
 
 
 class AnswerStage(ModelStage):
@@ -64,6 +90,12 @@ class AnswerStage(ModelStage):
         return (self.generator, *([self.critic] if self.critic else []))
 
 
+_SHORT = 300
+"""Characters that the answer to a goodbye has at most."""
+_UNREAD = frozenset({"truncated", "bad_reply", "empty_reply"})
+"""Replies of which a rewrite may be tried once more."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """An answer on trial: the reply, what was shown, and how to ask about it."""
@@ -78,28 +110,90 @@ class Draft:
 
 async def settle(stage: AnswerStage, draft: Draft, reply: Reply, bench: Bench) -> AssistantStep:
     """Return the assistant's step once checks and critic accept it; raises `Dropped` if no rewrite does."""
-    asked: list[Reply] = []
-    reason = ""
-    issues: list[str] = []
+    trial = Trial(stage, draft, bench, reply)
     for rewrites in range(stage.max_retries + 1):
-        if rewrites:
-            ask = draft.ask(
-                "rewrite",
-                draft.talk.add(_plain(reply)),
-                cited(AnswerReply, len(draft.documents)),
-                {"issues": issues, "closing": draft.closing, "rewrites": rewrites},
-            )
-            reply = await answer_of(bench.speakers[stage.generator], ask)
-        asked.append(reply)
-        step = _step(stage, draft, reply)
-        reason, issues = flaws(step.content) if draft.closing else faults(step, reply, draft.documents)
-        if not reason and stage.critique and not draft.closing:
+        if rewrites and not await trial.rewrite(rewrites):
+            continue
+        step = _step(stage, draft, trial.reply)
+        trial.reason, trial.issues = trial.faults(step)
+        if not trial.reason and stage.critique and not draft.closing:
             verdict = await _criticise(stage, draft, step, bench)
-            asked.append(verdict)
-            reason, issues = _refusal(verdict)
-        if not reason:
-            return _finish(stage, step, asked, rewrites, draft.closing)
-    raise Dropped(reason, f"after {stage.max_retries} rewrites: {'; '.join(issues)}", reply.text)
+            trial.asked.append(verdict)
+            trial.reason, trial.issues = _refusal(verdict)
+        if not trial.reason:
+            return _finish(stage, step, trial.asked, rewrites, draft.closing)
+    raise Dropped(trial.reason, f"after {stage.max_retries} rewrites: {'; '.join(trial.issues)}", trial.reply.text)
+
+
+class Trial:
+    """An answer and its rewrites: the last reply, what was wrong with it, and all that was asked on the way."""
+
+    def __init__(self, stage: AnswerStage, draft: Draft, bench: Bench, reply: Reply) -> None:
+        self.speaker = bench.speakers[stage.generator]
+        self.draft = draft
+        self.reply = reply
+        self.asked = [reply]
+        self.reason = ""
+        self.issues: list[str] = []
+        self.sentences: tuple[str, ...] = ()
+        """What quotes are chosen from, once the model has twice copied what does not stand there."""
+
+    async def rewrite(self, number: int) -> bool:
+        """Ask for a better answer; False if there was none that can be read, which leaves the next try."""
+        if number > 1 and self.reason == "citation_not_shown" and not self.sentences:
+            value = _value(self.reply)
+            said = (_question(self.draft.talk), value.answer, *(quoted.quote for quoted in value.citations))
+            self.sentences = choices(said, self.draft.documents)
+        try:
+            self.reply = await answer_of(self.speaker, self._ask(number))
+        except ModelError as error:
+            if error.reason not in _UNREAD:
+                raise
+            self.reason, self.issues = error.reason, ["The reply could not be read to its end. Be brief."]
+            return False
+        self.asked.append(self.reply)
+        return True
+
+    def _ask(self, number: int) -> Ask:
+        shown = len(self.draft.documents)
+        reply_type = chosen(shown, self.sentences) if self.sentences else cited(AnswerReply, shown)
+        values = {"issues": self.issues, "closing": self.draft.closing, "rewrites": number, "sentences": self.sentences}
+        # a model that made up its quotes would go on from its words
+        refused = AssistantStep(content="\u2026") if self.sentences else _plain(self.reply)
+        return self.draft.ask("rewrite", self.draft.talk.add(refused), reply_type, values)
+
+    def faults(self, step: AssistantStep) -> tuple[str, list[str]]:
+        """Return why code refuses the answer, as a reason and sentences that say what to mend."""
+        if self.draft.closing:
+            reason, issues = flaws(step.content)
+            return (reason, issues) if reason else _claims(self.draft.talk, step.content)
+        reason, issues = faults(step, self.reply, self.draft.documents)
+        return (reason, issues) if reason or not self.sentences else _strays(self.draft.talk, step)
+
+
+def _question(talk: ConversationDataPoint) -> str:
+    return next((step.content for step in reversed(talk.steps) if isinstance(step, UserStep)), "")
+
+
+def _claims(talk: ConversationDataPoint, text: str) -> tuple[str, list[str]]:
+    """Return why a closing answer is refused: nothing checks what it states, so it may state nothing."""
+    said = {
+        number for step in talk.steps if isinstance(step, UserStep | AssistantStep) for number in _digits(step.content)
+    }
+    if len(text) <= _SHORT and _digits(text) <= said:
+        return "", []
+    return "closing_states_facts", ["The conversation is over: one short friendly sentence without facts is all."]
+
+
+def _digits(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\d+", text))
+
+
+def _strays(talk: ConversationDataPoint, step: AssistantStep) -> tuple[str, list[str]]:
+    """Return why an answer with chosen quotes is refused: that they were chosen is no sign that the answer rests on them."""
+    if keeps_to(step.content, [citation.quote for citation in step.citations], _question(talk)):
+        return "", []
+    return "answer_beyond_quotes", ["The answer says what its quotes do not say; say what they say, in their words."]
 
 
 def _value(reply: Reply) -> AnswerReply:
@@ -134,12 +228,16 @@ def faults(step: AssistantStep, reply: Reply, documents: Sequence[Document]) -> 
     value = _value(reply)
     lost = [quoted.quote for quoted in value.citations if not find_citation(quoted.quote, documents, quoted.document)]
     if lost:
-        return "citation_not_shown", [
-            f"This quote does not stand word for word in any document that was shown: {quote[:200]!r}" for quote in lost
-        ]
+        return "citation_not_shown", [_misquoted(quote, documents) for quote in lost]
     if value.answerability in {"answerable", "partial"} and not step.citations:
         return "no_citation", ["The answer states facts without a citation; each fact needs a quote from a document."]
     return flaws(step.content)
+
+
+def _misquoted(quote: str, documents: Sequence[Document]) -> str:
+    near = nearest(quote, documents)
+    said = f"This quote does not stand word for word in any document that was shown: {quote[:200]!r}"
+    return f"{said}; what stands there and is nearest to it: {near!r}" if near else said
 
 
 def flaws(text: str) -> tuple[str, list[str]]:
@@ -148,8 +246,12 @@ def flaws(text: str) -> tuple[str, list[str]]:
         return "talks_of_documents", [
             "The answer talks about documents or their numbers; speak to the person about the matter itself."
         ]
-    if _MARKERS.search(text) or not any(letter.isalnum() for letter in text):
+    if _MARKERS.search(text) or is_placeholder(text):
         return "malformed_answer", ["The answer holds marks of its format instead of plain text."]
+    if talks_of_its_task(text):
+        return "talks_of_its_task", ["The answer talks about how it was to be written; speak to the person."]
+    if repeats_itself(text):
+        return "answer_repeats_itself", ["The answer says the same thing again and again; say it once."]
     return "", []
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field, JsonValue, create_model
 
@@ -27,29 +27,34 @@ from dgt_rag.records import (
 )
 from dgt_rag.stages.answers import AnswerReply, AnswerStage, Draft, cited, settle
 from dgt_rag.stages.base import Bench, answer_of
+from dgt_rag.stages.nonsense import is_placeholder
 
 _AT_ONCE = 3
 """How many searches may be made at once."""
+
+
+Words = Annotated[str, Field(max_length=400)]
+"""What is searched for."""
 
 
 class Query(BaseModel):
     """One search: the number of the tool, and what to search for."""
 
     tool: int = Field(ge=1)
-    query: str
+    query: Words
 
 
 class SearchReply(BaseModel):
     """The searches to make at once."""
 
-    queries: list[str] = Field(max_length=_AT_ONCE)
+    queries: list[Words] = Field(max_length=_AT_ONCE)
 
 
 class Move(BaseModel):
     """What is done next. Its fields come before those of the answer: a model decides before it writes."""
 
     action: Literal["search", "answer"]
-    queries: list[str] = Field(max_length=_AT_ONCE)
+    queries: list[Words] = Field(max_length=_AT_ONCE)
 
 
 class MoveReply(AnswerReply, Move):
@@ -73,7 +78,7 @@ def _queries_of(base: type[BaseModel], tools: int, least: int) -> type[BaseModel
     """Return the reply class whose queries name a tool if there are several, at least so many."""
     bounds = Field(min_length=least, max_length=_AT_ONCE)
     if tools == 1:
-        return create_model(base.__name__, __base__=base, queries=(list[str], bounds))
+        return create_model(base.__name__, __base__=base, queries=(list[Words], bounds))
     query = create_model("Query", __base__=Query, tool=(int, Field(ge=1, le=tools)))
     return create_model(base.__name__, __base__=base, queries=(list[query], bounds))
 
@@ -209,8 +214,12 @@ class Turn:
         return await tool.execute(call, dice)
 
     def _numbered(self, name: str, arguments: Mapping[str, JsonValue]) -> ToolCall:
-        """Return a call with an id of ours: endpoints number theirs as they like, and rows must not depend on it."""
-        call = ToolCall(call_id=f"call_{self.talk.turns}_{self.calls}", name=name, arguments=dict(arguments))
+        """Return a call with an id of ours: endpoints number theirs as they like, and rows must not depend on it.
+
+        It has nine letters and digits, because some chat templates (Mistral's) take no other.
+        """
+        call_id = f"call{self.talk.turns:02d}{self.calls:03d}"
+        call = ToolCall(call_id=call_id, name=name, arguments=dict(arguments))
         self.calls += 1
         return call
 
@@ -225,7 +234,7 @@ class Turn:
         for said in queries:
             name, query = (names[0], said) if isinstance(said, str) else (names[said.tool - 1], said.query)
             arguments: dict[str, JsonValue] = {self.tools[name].query_key: query.strip()}
-            if query.strip() and _fold(name, arguments) not in made:
+            if not is_placeholder(query) and _fold(name, arguments) not in made:
                 made.add(_fold(name, arguments))
                 calls.append(self._numbered(name, arguments))
         return calls

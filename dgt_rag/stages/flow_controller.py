@@ -20,7 +20,7 @@ class FlowChoice(BaseModel):
     """The first kind of turn that fits, by its number, and a hint for the person."""
 
     choice: int = Field(ge=1)
-    hint: str = Field(min_length=1)
+    hint: str = Field(min_length=1, max_length=1000)
 
 
 @lru_cache(maxsize=32)

@@ -8,12 +8,13 @@ from dgt_rag.errors import Dropped
 from dgt_rag.llm.base import Reply
 from dgt_rag.records import ConversationDataPoint, UserStep
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, talks_of_documents
+from dgt_rag.stages.nonsense import is_placeholder, repeats_itself
 
 
 class UserReply(BaseModel):
     """The person's message."""
 
-    message: str = Field(min_length=1)
+    message: str = Field(min_length=1, max_length=1500)
 
 
 class RagUser(ModelStage):
@@ -59,7 +60,8 @@ class RagUser(ModelStage):
 
 
 _WHY = {
-    "user_says_nothing": "it holds no words",
+    "user_says_nothing": "it holds no words of a person",
+    "user_repeats_itself": "it says the same thing again and again",
     "user_repeats_question": "the person has said that before",
     "user_talks_of_documents": "the person does not know of any documents",
 }
@@ -67,8 +69,10 @@ _WHY = {
 
 def _fault(message: str, talk: ConversationDataPoint) -> str:
     said = {" ".join(step.content.lower().split()) for step in talk.steps if isinstance(step, UserStep)}
-    if not any(letter.isalnum() for letter in message):
+    if is_placeholder(message):
         return "user_says_nothing"
+    if repeats_itself(message):
+        return "user_repeats_itself"
     if " ".join(message.lower().split()) in said:
         return "user_repeats_question"
     if talks_of_documents(message):
