@@ -23,6 +23,7 @@ from dgt_rag.llm.openai import OpenAIModel
 from dgt_rag.llm.probe import probe
 from dgt_rag.records import ConversationDataPoint, Document
 from dgt_rag.store.calls import open_calls
+from dgt_rag.validation import faults
 from dgt_rag.world import World
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a model")
@@ -42,31 +43,43 @@ CONTEXT = 4096
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with language_model(slots=2, context=CONTEXT) as address:
+    # a place for each chain of prompts that conversations at work send in turns: the assistant's and the scenario's
+    with language_model(slots=4, context=CONTEXT) as address:
         yield address
 
 
 def task(folder: Path, url: str, assistant: str) -> Path:
+    """Write a task in which the real model invents the situations and plays the assistant.
+
+    The person and the critic are the embedded model: a person who talks sense, and a judge that this assistant cannot talk round.
+    """
     lines = [json.dumps({"id": key, "title": title, "text": text}) for key, title, text in DOCUMENTS]
     (folder / "documents.jsonl").write_text("\n".join(lines) + "\n")
-    sampling = {"max_tokens": 200, "temperature": 0.3}
+    real = {
+        "type": "openai",
+        "model": MODEL,
+        "base_url": url,
+        "sampling": {"max_tokens": 200, "temperature": 0.2},
+        # without it a model of this size goes round in circles
+        "extra_body": {"repeat_penalty": 1.1},
+    }
     whole = {
         "task_name": assistant,
         "output_dir": str(folder / "output"),
         "num_outputs": 3,
-        "max_attempts": 4,
+        "max_attempts": 8,
         "concurrency": 2,
         "min_turns": 1,
-        "max_turns": 1,
-        "models": {"generator": {"type": "openai", "model": MODEL, "base_url": url, "sampling": sampling}},
+        "max_turns": 2,
+        "models": {"generator": real, "plain": {"type": "extractive"}},
         "tools": {"engines": {"retriever": {"type": "search/file", "path": "documents.jsonl", "limit": 2}}},
         "initialization_stages": [
             {"name": "lm/scenario/rag", "document_samplers": [{"type": "search/random", "engine": "retriever", "k": 2}]}
         ],
         "iteration_stages": [
-            {"name": "lm/flow_controller/rag", "patterns": "rag/standard"},
-            {"name": "lm/user/rag"},
-            {"name": f"lm/assistant/rag/{assistant}", "max_retries": 1},
+            {"name": "lm/flow_controller/rag", "generator": "plain"},
+            {"name": "lm/user/rag", "generator": "plain"},
+            {"name": f"lm/assistant/rag/{assistant}", "max_retries": 8, "critic": "plain"},
         ],
         "formatter": {"type": "messages"},
     }
@@ -100,7 +113,7 @@ def _talk(line: dict[str, Any]) -> dict[str, Any]:
 
 def check_run(folder: Path, output: str, code: int) -> None:
     """Hold what a run on a bad model owes: an end, a reason for every drop, and rows of which all that is promised is true."""
-    assert code in (0, 4), output
+    assert code == 0, output
     assert "Traceback" not in output
     talks = journal(folder)
     assert len({talk.index for talk in talks}) == len(talks) >= 3
@@ -112,6 +125,9 @@ def check_run(folder: Path, output: str, code: int) -> None:
             assert all(bodies[quote.doc_id][quote.start : quote.end] == quote.quote for quote in quotes)
             calls = [step.content.call_id for step in talk.steps if step.role == "tool_call"]
             assert calls == [step.content.call_id for step in talk.steps if step.role == "tool_result"]
+            assert quotes
+            assert not faults(talk)
+    assert any(talk.status == "kept" for talk in talks), [talk.drop_reason for talk in talks]
 
 
 def test_a_static_task_is_killed_resumed_and_ends_with_true_rows(url: str, tmp_path: Path):
@@ -127,8 +143,7 @@ def test_a_static_task_is_killed_resumed_and_ends_with_true_rows(url: str, tmp_p
     check_run(folder, output, again.returncode)
     with open_calls(folder / "calls.sqlite") as store:
         totals = store.totals()
-    # how much depends on how many calls the model's bad replies left to be made
-    assert totals["cached_tokens"] > 0
+    assert totals["cached_tokens"] >= 0.6 * totals["prompt_tokens"]
     assert before
     with sqlite3.connect(folder / "calls.sqlite") as calls:
         total, different = calls.execute("SELECT count(*), count(DISTINCT key) FROM calls").fetchone()
@@ -139,11 +154,14 @@ def test_a_static_task_is_killed_resumed_and_ends_with_true_rows(url: str, tmp_p
 def test_a_live_task_goes_on_where_the_endpoint_ignores_tools(url: str, tmp_path: Path):
     run = started(task(tmp_path, url, "live"))
     output, _ = run.communicate(timeout=500)
-    check_run(tmp_path / "output" / "live", output, run.returncode)
-    with sqlite3.connect(tmp_path / "output" / "live" / "calls.sqlite") as calls:
-        asked = calls.execute("SELECT count(*) FROM calls WHERE purpose = 'probe'").fetchone()[0]
-    # a model as small as this may have lost every conversation before an assistant spoke
-    assert ("ignores tools" in output) is bool(asked)
+    folder = tmp_path / "output" / "live"
+    check_run(folder, output, run.returncode)
+    assert "ignores tools" in output
+    with open_calls(folder / "calls.sqlite") as store:
+        totals, purposes = store.totals(), {row["purpose"] for row in store.by("purpose")}
+    assert totals["cached_tokens"] >= 0.6 * totals["prompt_tokens"]
+    # what it could not call it said, and answered from what was found
+    assert {"probe", "search", "move"} <= purposes
 
 
 class Says(BaseModel):
