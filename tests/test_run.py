@@ -301,6 +301,23 @@ async def test_what_is_delivered_does_not_depend_on_what_ends_first(tmp_path):
     assert max(begun) <= 40
 
 
+async def test_drops_that_come_first_do_not_make_a_run_begin_far_more_than_it_needs(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    ledger = Ledger(journal, 300, 600)
+
+    async def make(index: int) -> None:
+        for _ in range(2 if index < 3 else 50):
+            await asyncio.sleep(0)
+        talk = ConversationDataPoint(index=index)
+        journal.add(talk.drop("early") if index < 3 else talk.keep())
+        ledger.end(index)
+
+    await work_off(ledger.owed(), make, lambda: 1000, lambda: ledger.complete)
+    assert list(journal.kept(300)) == list(range(3, 303))
+    assert ledger.begun | set(journal.entries) <= set(range(308))
+    journal.close()
+
+
 def test_settings_that_do_not_change_the_rows_may_differ_when_a_run_is_resumed(tmp_path):
     endpoint = {"type": "openai", "model": "m", "base_url": "http://localhost:1/v1"}
     before = load_task(task_values(tmp_path, models={"generator": endpoint}))

@@ -54,18 +54,17 @@ class Ledger:
         dropped = self.reasons.total()
         if not dropped or not self.begun:
             return 0
-        return min(len(self.begun), -(-len(self.begun) * dropped // (dropped + len(self._kept) + 1)))
+        # of all that were begun: those that fail end first, and would seem to be many
+        return -(-len(self.begun) * dropped // (dropped + len(self._kept) + len(self.begun)))
 
     async def owed(self) -> AsyncIterator[int]:
         """Hand out what is owed; waits as long as that depends on those in the air."""
-        spare = 0
         while not self.complete and self._next < self.attempts:
             if self._next in self.journal.entries:
                 self._count(self._next)
                 self._next += 1
                 continue
-            if self.all_begun and not spare:
-                spare = self.spare
+            spare = self.spare if self.all_begun else 0
             if len(self._kept) + len(self.begun) < self.wanted + spare:
                 self.begun.add(self._next)
                 self._next += 1
