@@ -62,7 +62,7 @@ def _run(verb: str, rest: list[str], help_wanted: bool) -> int:
         _overview().print_help()
         return Exit.MADE if help_wanted else Exit.YOURS
     command = importlib.import_module(f"dgt_rag.commands.{verb.replace('-', '_')}")
-    parser = _Parser(prog=f"dgt-rag {verb}", description=VERBS[verb].capitalize() + ".")
+    parser = _Parser(prog=f"dgt-rag {verb}", description=f"{VERBS[verb][0].upper()}{VERBS[verb][1:]}.")
     command.add_arguments(parser)
     code: int = command.main(parser.parse_intermixed_args(rest))
     return code

@@ -45,6 +45,8 @@ class Gate:
         self._clock = clock
         self._breaker = Breaker(name, policy, say)
         self._queue: list[_Waiting] = []
+        self._elsewhere: set[asyncio.Future[Ticket]] = set()
+        """Places that are not waited for while the endpoint is away."""
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -78,11 +80,11 @@ class Gate:
         dead = self._breaker.dead(self._clock())
         return State(self._breaker.open, self._breaker.line if dead else "")
 
-    async def place(self, rank: Rank = tuple) -> Ticket:
-        """Wait for a place; raises `EndpointDown` if the endpoint dies meanwhile."""
+    async def place(self, rank: Rank = tuple, patient: bool = True) -> Ticket:
+        """Wait for a place; raises `EndpointDown` if the endpoint dies meanwhile, or is away and the call is not `patient`."""
         if self.idle:
             return self._take()
-        place, task = self.asked(rank), asyncio.current_task()
+        place, task = self.asked(rank, patient), asyncio.current_task()
         assert task is not None
         self.waiters.add(task)
         try:
@@ -94,9 +96,12 @@ class Gate:
         finally:
             self.waiters.discard(task)
 
-    def asked(self, rank: Rank) -> asyncio.Future[Ticket]:
+    def asked(self, rank: Rank, patient: bool = True) -> asyncio.Future[Ticket]:
         """Return a place to wait for; cancelled, it is not given."""
         place: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        if not patient:
+            self._elsewhere.add(place)
+            place.add_done_callback(self._elsewhere.discard)
         self._number += 1
         heapq.heappush(self._queue, (rank(), self._number, rank, place))
         self._pump()
@@ -114,7 +119,9 @@ class Gate:
             self.limiter.end(ticket, now, "failed")
         self._breaker.ended(now, "ok" if work else outcome, str(busy or ""))
         if self._breaker.dead(now):
-            self._fail_all(EndpointDown(self._breaker.line))
+            self._fail(self._queue)
+        elif self._elsewhere and self.down:
+            self._fail([one for one in self._queue if one[-1] in self._elsewhere])
         self._pump()
 
     def _take(self) -> Ticket:
@@ -136,7 +143,7 @@ class Gate:
                 continue
             if rank() != first:
                 # what is first in order has changed since, as it does at the end of a run
-                self._queue = [(rank(), number, rank, place) for _, number, rank, place in self._queue]
+                self._queue = [(rank(), number, rank, one) for _, number, rank, one in self._queue if not one.done()]
                 heapq.heapify(self._queue)
             delay = self._delay()
             if delay != 0:
@@ -152,8 +159,9 @@ class Gate:
         # calls in flight look too when they end; a minute bounds what a clock that jumps can do
         self._timer = asyncio.get_running_loop().call_later(min(delay, 60.0) + 1e-4, self._pump)
 
-    def _fail_all(self, error: EndpointDown) -> None:
-        for *_, place in self._queue:
+    def _fail(self, waiting: list[_Waiting]) -> None:
+        for *_, place in waiting:
             if not place.done():
-                place.set_exception(error)
-        self._queue.clear()
+                place.set_exception(EndpointDown(self._breaker.line))
+        self._queue = [one for one in self._queue if not one[-1].done()]
+        heapq.heapify(self._queue)

@@ -48,14 +48,14 @@ class Guard:
         """Make one call, again while the endpoint is busy. `attempt` raises `Busy` for what may be tried again.
 
         `rank`: the smaller goes first when calls wait for a place; asked again while they wait. `size` tells the work in a result. Raises `Exhausted`
-        if this call failed too often, `EndpointDown` if the endpoint is away too long, or at once if not `patient`.
+        if this call failed too often, `EndpointDown` if the endpoint is away too long, or as soon as it is away if not `patient`.
         """
         tries = refusals = 0
         while True:
             if not patient and self.gate.down:
                 raise EndpointDown(self.gate.line)
             try:
-                return await self._once(attempt, rank, size)
+                return await self._once(attempt, rank, size, patient)
             except Busy as busy:
                 state = await self.gate.state()
                 if state.dead:
@@ -72,8 +72,10 @@ class Guard:
                     raise Exhausted(busy.kind, f"{busy} ({tries} tries)") from busy
             await asyncio.sleep(wait)
 
-    async def _once(self, attempt: Callable[[], Awaitable[T]], rank: Rank, size: Callable[[T], Work] | None) -> T:
-        ticket = await self.gate.place(rank)
+    async def _once(
+        self, attempt: Callable[[], Awaitable[T]], rank: Rank, size: Callable[[T], Work] | None, patient: bool
+    ) -> T:
+        ticket = await self.gate.place(rank, patient)
         work: Work | None = None
         busy: Busy | None = None
         outcome = "cancelled"

@@ -85,7 +85,7 @@ class Task(Settings):
     concurrency: int | None = Field(default=None, ge=1)
     """Conversations in the air at most; found by the run if not given. How many calls are is the limiter's affair."""
     processes: int | None = Field(default=None, ge=1)
-    """Processes at work at the run. If not given, the command line takes more as its own CPU becomes the limit, at most one for each core; Python one."""
+    """Worker processes that make the conversations, from the start; 1: none beside this one. If not given, the command line takes some as its own CPU becomes the limit, at most one for each core; Python none."""
     max_cost: float | None = Field(default=None, gt=0)
     """Stop, resumable, when the calls have cost this much, in the currency of the models' `prices`."""
     max_tokens: int | None = Field(default=None, gt=0)

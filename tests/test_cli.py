@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -345,11 +346,11 @@ def test_an_estimate_of_the_embedded_model_tells_the_time(demo, capsys):
 
 
 def unanswerable(body: Body, seen: int) -> Said:
-    """Answer as a good endpoint does whose answers say that the documents hold none."""
+    """Answer as a good endpoint does whose answers say that the documents hold none, and no figures either."""
     said = honest(body, seen)
     value = json.loads(said.message["content"])
     if "citations" in value:
-        value |= {"citations": [], "answerability": "unanswerable"}
+        value |= {"citations": [], "answerability": "unanswerable", "answer": re.sub(r"\d", "x", value["answer"])}
     return text(json.dumps(value))
 
 
@@ -419,6 +420,23 @@ def test_eval_retrieval_sets_engines_side_by_side(demo, capsys):
 def test_a_task_that_is_not_named_is_asked_for(capsys):
     assert said(capsys, "run")[::2] == (2, "no task file is named; try: dgt-rag init my_task\n")
     assert said(capsys, "estimate", "a.yaml", "b.yaml")[::2] == (2, "one task file is wanted, not 2\n")
+
+
+def test_a_question_without_quotes_and_a_key_without_its_sign_are_told_how(demo, capsys, monkeypatch):
+    monkeypatch.chdir(demo)
+    line = 'search: one question is wanted; put it in quotes: "how long is it"\n'
+    assert said(capsys, "search", "task.yaml", "how", "long", "is", "it")[::2] == (2, line)
+    assert (
+        said(capsys, "search", "--task-paths", "task.yaml", "--limit", "1", "how long is it", "num_outputs=2")[0] == 0
+    )
+    line = "num_outputs: no such file; to set that key of the task, write num_outputs=VALUE\n"
+    assert said(capsys, "task.yaml", "num_outputs", "5")[::2] == (2, line)
+
+
+def test_the_help_of_a_verb_keeps_its_capitals(capsys):
+    with pytest.raises(SystemExit):
+        run_command(["eval-retrieval", "--help"])
+    assert "Measure engines on queries with judgements: nDCG@10, Recall@5, MRR." in capsys.readouterr().out
 
 
 def test_two_tasks_of_one_name_are_refused(demo, capsys):

@@ -49,6 +49,24 @@ async def test_an_order_that_changes_holds_for_those_that_wait_already():
     assert order == [0, 1, 4, 3, 2]
 
 
+async def test_one_that_was_cancelled_and_comes_first_in_a_new_order_takes_no_place():
+    gate, turned, ended = guard(1), False, list[int]()
+
+    async def attempt(number: int) -> None:
+        await asyncio.sleep(0.01)
+        ended.append(number)
+
+    calls = [
+        asyncio.create_task(gate.call(lambda n=n: attempt(n), lambda n=n: (-n if turned else n,))) for n in range(4)
+    ]
+    await asyncio.sleep(0)
+    turned = True
+    calls[3].cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert ended == [0, 2, 1]
+    assert gate.limiter.in_flight == 0
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=30), st.integers(1, 5))
 def test_no_place_is_lost_or_used_twice_whoever_is_cancelled(cancelled: list[int], places: int):
@@ -171,6 +189,27 @@ async def test_an_endpoint_that_stays_away_ends_every_call_with_one_line():
     ends = await asyncio.gather(*(gate.call(place) for _ in range(20)), return_exceptions=True)
     assert {type(end) for end in ends} == {EndpointDown}
     assert all("the run can be resumed" in str(end) for end in ends)
+
+
+async def test_an_impatient_call_that_waits_leaves_when_the_endpoint_goes_away_and_a_patient_one_stays():
+    policy = RetryPolicy(attempts=3, first_wait=0.001, dead_after=30.0)
+    gate, back = guard(1, policy), False
+
+    async def attempt() -> str:
+        await asyncio.sleep(0.001)
+        if not back:
+            raise Busy("connection", "nothing listens there")
+        return "served"
+
+    async with asyncio.timeout(20):
+        first = asyncio.create_task(gate.call(attempt))
+        await asyncio.sleep(0)
+        waiting = [asyncio.create_task(gate.call(attempt, patient=number == 0)) for number in range(6)]
+        left = await asyncio.gather(*waiting[1:], return_exceptions=True)
+        assert [type(error) for error in left] == [EndpointDown] * 5
+        back = True
+        assert [await first, await waiting[0]] == ["served", "served"]
+    assert gate.gate.waiting == 0
 
 
 async def test_an_impatient_call_leaves_an_endpoint_that_is_away_at_once():

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,11 @@ from endpoint import Body, Endpoint, Said
 
 from dgt_rag import arun, load_task, run
 from dgt_rag.errors import Exit, ModelClosed
+from dgt_rag.executors.channel import Channel
+from dgt_rag.guard import Guards
+from dgt_rag.pipeline.crew import Lead, Mate
+from dgt_rag.pipeline.growth import Load
+from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.run import RunResult, run_task
 from dgt_rag.pipeline.way import Way
 from dgt_rag.records import ConversationDataPoint, Document
@@ -49,7 +55,7 @@ def alone(tmp_path: Path) -> Callable[..., bytes]:
 @pytest.mark.parametrize("live", [False, True])
 def test_rows_do_not_depend_on_how_many_processes_make_them(tmp_path, alone, live):
     result = run(task_values(tmp_path, live=live, num_outputs=40, processes=3))
-    assert facts(result.folder)["processes"] == 4
+    assert facts(result.folder)["worker_processes"] == 3
     assert rows(tmp_path) == alone(live=live, num_outputs=40)
 
 
@@ -76,7 +82,7 @@ async def test_a_run_that_has_become_too_much_for_one_process_is_handed_over_and
         model = {"type": "openai", "model": "test-model", "base_url": server.url, "limits": {"in_flight": 6}}
         values = task_values(tmp_path, models={"generator": model}, num_outputs=60, max_attempts=60)
         result = await run_task(load_task(values), Way(processes=2, load=lambda: 1.0))
-    assert facts(result.folder)["processes"] == 3
+    assert facts(result.folder)["worker_processes"] == 2
     bodies = [json.dumps(body, sort_keys=True) for body in server.requests]
     assert len(set(bodies)) == len(bodies) == facts(result.folder)["usage"]["totals"]["calls"]
     alone = tmp_path / "alone"
@@ -84,7 +90,7 @@ async def test_a_run_that_has_become_too_much_for_one_process_is_handed_over_and
     async with Endpoint() as server:
         model["base_url"] = server.url
         one = await arun(task_values(alone, models={"generator": model}, num_outputs=60, max_attempts=60))
-    assert facts(one.folder)["processes"] == 1
+    assert facts(one.folder)["worker_processes"] == 0
     # other ports, so other marks of the endpoint, and else the same
     assert (result.folder / "journal.jsonl").exists()
     assert [talk.steps for talk in journal(result)] == [talk.steps for talk in journal(one)]
@@ -106,7 +112,7 @@ async def test_conversations_of_an_endpoint_that_dies_go_on_at_another_one_in_ev
             await asyncio.sleep(0.01)
         await dying.stop()
         result = await asyncio.wait_for(going, 100)
-    assert facts(result.folder)["processes"] == 3
+    assert facts(result.folder)["worker_processes"] == 2
     assert {talk.index for talk in journal(result)} == set(range(30))
     assert "connection" not in {talk.drop_reason for talk in journal(result)}
 
@@ -119,6 +125,49 @@ async def test_a_run_that_ends_while_a_process_is_starting_does_not_wait_for_it(
         model["limits"] = {"in_flight": 16}
         result = await asyncio.wait_for(run_task(load_task(values), Way(processes=2, load=lambda: 1.0)), 60)
     assert {talk.index for talk in journal(result)} == set(range(40))
+
+
+async def test_a_conversation_that_ends_as_it_is_given_up_does_no_harm():
+    ours, theirs = socket.socketpair()
+    mate = Mate(Channel(*await asyncio.open_connection(sock=ours)), Lead(Guards(), Order(), print), print)
+    worker = Channel(*await asyncio.open_connection(sock=theirs))
+    worker.send("made", 0, ConversationDataPoint(task_name="small", index=0).model_dump_json())
+    worker.send("ready")
+    await asyncio.sleep(0.05)
+    making = asyncio.create_task(mate.make(0))
+    await asyncio.sleep(0)
+    listening = asyncio.create_task(mate.listen())
+    making.cancel()
+    mate.ready.cancel()
+    await worker.close()
+    await asyncio.wait_for(listening, 10)
+    assert making.cancelled()
+    await mate.channel.close()
+
+
+def test_two_that_ask_for_the_load_at_once_are_told_the_same():
+    load = Load()
+    time.sleep(0.3)
+    first = load()
+    assert sum(range(100_000)) and load() == first
+
+
+def test_a_file_in_the_present_folder_is_no_module_of_a_worker(tmp_path):
+    for name in ("jsonlines", "filelock", "platformdirs"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')\n")
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps(task_values(tmp_path, num_outputs=4, processes=2)))
+    # as the console script does, which looks for no module in the present folder
+    program = "import sys; from dgt_rag.cli import run_command; sys.exit(run_command(sys.argv[1:]))"
+    command = [sys.executable, "-P", "-c", program, str(path), "--quiet", "--show", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (Exit.MADE, "")
+    assert facts(tmp_path / "output" / "small")["worker_processes"] == 2
+
+
+def test_a_run_that_has_all_it_wants_starts_no_process(tmp_path):
+    run(task_values(tmp_path))
+    assert facts(run(task_values(tmp_path, processes=2)).folder)["worker_processes"] == 0
 
 
 async def test_what_stops_one_process_stops_the_run_with_its_line(tmp_path):
@@ -150,7 +199,7 @@ def test_documents_and_plugins_of_the_task_reach_every_process(tmp_path):
     values["iteration_stages"].append({"name": "loud"})
     result = run(values, corpora={"retriever": documents})
     assert result.exit_code == Exit.MADE
-    assert facts(result.folder)["processes"] == 3
+    assert facts(result.folder)["worker_processes"] == 2
 
 
 def test_a_plugin_that_only_one_process_knows_leaves_the_run_to_that_one(tmp_path, capfd):
@@ -165,7 +214,7 @@ def test_a_plugin_that_only_one_process_knows_leaves_the_run_to_that_one(tmp_pat
     values = task_values(tmp_path, processes=2)
     values["iteration_stages"].append({"name": "local"})
     result = run(values, plugins=[Local])
-    assert facts(result.folder)["processes"] == 1
+    assert facts(result.folder)["worker_processes"] == 0
     assert result.exit_code == Exit.MADE
 
 

@@ -43,6 +43,8 @@ def main(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise TaskError(f"--limit {args.limit}: at least 1")
     question = args.words.pop(0 if args.task_paths else 1)
+    if more := [word for word in args.words[not args.task_paths :] if "=" not in word]:
+        raise TaskError(f'search: one question is wanted; put it in quotes: "{" ".join([question, *more])}"')
     task = load_one(args).task
     for name in args.engine or ():
         engine_named(task, name)

@@ -56,6 +56,9 @@ def task_paths(args: argparse.Namespace) -> list[Path]:
     paths = [*_sorted(args.words)[0], *(Path(path) for path in args.task_paths)]
     if not paths:
         raise TaskError("no task file is named; try: dgt-rag init my_task")
+    for path in paths:
+        if str(path) in Task.model_fields and not path.exists():
+            raise TaskError(f"{path}: no such file; to set that key of the task, write {path}=VALUE")
     return paths
 
 

@@ -5,7 +5,7 @@ import pickle
 from collections.abc import AsyncIterator
 from typing import Any
 
-_LENGTH = 4
+_LENGTH = 8
 """Bytes that tell how long a frame is."""
 
 

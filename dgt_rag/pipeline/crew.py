@@ -22,6 +22,8 @@ from dgt_rag.records import ConversationDataPoint
 
 _LOST = 3
 """Worker processes that may be lost until the run stops."""
+_PATIENCE = 30.0
+"""Seconds that a worker has to end when the run does."""
 
 
 class Gone(Exception):
@@ -82,8 +84,8 @@ class Mate:
 
     async def _hear(self, message: tuple[Any, ...]) -> None:
         match message:
-            case ("place", name, number, rank):
-                self._place(name, number, rank)
+            case ("place", name, number, rank, patient):
+                self._place(name, number, rank, patient)
             case ("ended", name, number, outcome, work, why):
                 busy = Busy(*why) if why else None
                 self._gate(name).ended(self._tickets.pop((name, number)), outcome, work, busy)
@@ -92,22 +94,28 @@ class Mate:
                 self._leave(name, number)
             case ("state", name, number):
                 self.channel.send("answer", name, number, await self._gate(name).state())
-            case ("made", index, line) if index in self.making:
-                self.making[index].set_result(ConversationDataPoint.model_validate_json(line))
+            case ("made", index, line):
+                self._made(index, line)
             case ("spent", spent, hits, busy):
                 self.spent, self.hits, self.busy = spent, hits, busy
             case ("say", line):
                 self._lead.say(line)
-            case ("ready",):
+            case ("ready",) if not self.ready.done():
                 self.ready.set_result(None)
             case ("stop", kind, text):
                 self._stop(_error(kind, text))
 
+    def _made(self, index: int, line: str) -> None:
+        made = self.making.get(index)
+        # whoever wanted it may have given up in this very turn of the loop
+        if made and not made.done():
+            made.set_result(ConversationDataPoint.model_validate_json(line))
+
     def _gate(self, name: str) -> Gate:
         return self._lead.guards.of(name).gate
 
-    def _place(self, name: str, number: int, rank: tuple[int, ...]) -> None:
-        place = self._gate(name).asked(lambda: self._lead.order.rank(*rank) if rank else ())
+    def _place(self, name: str, number: int, rank: tuple[int, ...], patient: bool) -> None:
+        place = self._gate(name).asked(lambda: self._lead.order.rank(*rank) if rank else (), patient)
         self._waiting[name, number] = place
         place.add_done_callback(lambda place: self._placed(name, number, place))
 
@@ -118,7 +126,7 @@ class Mate:
         if down := place.exception():
             self.channel.send("answer", name, number, str(down))
         elif left:
-            self._gate(name).ended(place.result(), "cancelled")
+            self._give_up(name, place.result())
         else:
             self._tickets[name, number] = place.result()
             self.channel.send("answer", name, number, None)
@@ -127,7 +135,12 @@ class Mate:
         if waiting := self._waiting.pop((name, number), None):
             waiting.cancel()
         if ticket := self._tickets.pop((name, number), None):
-            self._gate(name).ended(ticket, "cancelled")
+            self._give_up(name, ticket)
+
+    def _give_up(self, name: str, ticket: Ticket) -> None:
+        self._gate(name).ended(ticket, "cancelled")
+        # if that call was the one that looked whether the endpoint is back, another may look now
+        self._changed(name)
 
     def _stop(self, error: BaseException) -> None:
         self.stopped = error
@@ -136,7 +149,8 @@ class Mate:
             if not one.done():
                 one.set_exception(error)
         # whoever waits hears of it; where nobody does it is no news
-        self.ready.exception()
+        if not self.ready.cancelled():
+            self.ready.exception()
 
     def _give_back(self) -> None:
         for name, number in (*self._waiting, *self._tickets):
@@ -149,6 +163,16 @@ def _error(kind: type[BaseException], text: str) -> BaseException:
     error = kind.__new__(kind, text)
     BaseException.__init__(error, text)
     return error
+
+
+async def _left(process: asyncio.subprocess.Process) -> None:
+    """Wait until a process has ended; one that does not is ended."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 class Crew:
@@ -195,7 +219,9 @@ class Crew:
 
     async def grow(self, count: int) -> None:
         """Have this many more at work; raises what keeps one from opening what the task names."""
-        self.mates += await asyncio.gather(*(self._started() for _ in range(count)))
+        started = await asyncio.gather(*(self._started() for _ in range(count)))
+        # one may have ended while others were still starting
+        self.mates += [mate for mate in started if not mate.stopped]
         self.begun += count
 
     async def close(self) -> None:
@@ -203,7 +229,11 @@ class Crew:
         self._closing = True
         for mate in self._started_ones:
             mate.channel.send("end")
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        if self._keeping:
+            _, late = await asyncio.wait(self._keeping, timeout=_PATIENCE)
+            for keeping in late:
+                keeping.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def make(self, index: int) -> ConversationDataPoint | None:
         """Have a conversation made by whoever has least to do; None if there is nobody."""
@@ -214,7 +244,9 @@ class Crew:
 
     async def _started(self) -> Mate:
         job = self._job()
-        command = [sys.executable, "-m", "dgt_rag.pipeline.worker"]
+        # modules are looked for where this process does, and nowhere else: not in whatever folder we happen to be in
+        code = f"import sys; sys.path[:] = {sys.path!r}; from dgt_rag.pipeline import worker; worker.serve()"
+        command = [sys.executable, "-P", "-c", code]
         # in a session of its own: Ctrl-C is for the process that leads
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True
@@ -226,7 +258,13 @@ class Crew:
         self._started_ones.append(mate)
         self._keeping.append(self._group.create_task(self._kept(mate, process)))
         mate.channel.send("job", job)
-        await mate.ready
+        try:
+            await mate.ready
+        except asyncio.CancelledError:
+            # it has nothing to lose yet, and may be long at opening what the task names
+            with suppress(ProcessLookupError):
+                process.kill()
+            raise
         return mate
 
     async def _kept(self, mate: Mate, process: asyncio.subprocess.Process) -> None:
@@ -236,7 +274,7 @@ class Crew:
         except asyncio.CancelledError:
             mate.channel.send("end")
             await mate.channel.close()
-            await process.wait()
+            await _left(process)
             raise
         code = await process.wait()
         if mate in self.mates and not self._closing:

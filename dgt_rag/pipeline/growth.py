@@ -21,17 +21,20 @@ _FEW = 32
 
 @dataclass
 class Load:
-    """How busy this process is, in seconds of CPU in a second, since it was last asked."""
+    """How busy this process is, in seconds of CPU in a second; the runs of one command ask the same one."""
 
     cpu: float = field(default_factory=time.process_time)
     at: float = field(default_factory=time.monotonic)
+    load: float = 0.0
 
     def __call__(self) -> float:
-        """Return the load since the last call."""
+        """Return the load of the last half second or so."""
         cpu, at = time.process_time(), time.monotonic()
-        load = (cpu - self.cpu) / max(at - self.at, 1e-6)
-        self.cpu, self.at = cpu, at
-        return load
+        # another run may have asked just now, and a moment tells nothing
+        if at - self.at >= _LOOK / 2:
+            self.load = (cpu - self.cpu) / (at - self.at)
+            self.cpu, self.at = cpu, at
+        return self.load
 
 
 @dataclass

@@ -39,9 +39,9 @@ class Making:
         self._handed_over: set[asyncio.Task[ConversationDataPoint]] = set()
 
     @property
-    def processes(self) -> int:
-        """Processes that have been at work, the one that leads among them."""
-        return 1 + (self._crew.begun if self._crew else 0)
+    def workers(self) -> int:
+        """Worker processes that have been at it, beside the one that leads."""
+        return self._crew.begun if self._crew else 0
 
     @property
     def hits(self) -> int:
@@ -62,7 +62,7 @@ class Making:
             async with asyncio.TaskGroup() as group:
                 crew = self._crew = Crew(self._job, Lead(self.way.guards, order, self.way.say), group)
                 growth = Growth(crew, ledger, self.way.guards, self._hand_over)
-                if self.task.processes:
+                if self.task.processes and progress.resumed < self.task.num_outputs:
                     await growth.have(self.task.processes)
                 most = 0 if self.task.processes else self.way.processes
                 growing = group.create_task(growth.watch(most, self.way.load))

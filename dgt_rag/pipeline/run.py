@@ -177,7 +177,7 @@ class Run:
             "endpoints": {name: _endpoint(guard) for name, guard in self.way.guards.known.items()},
             "tools": [tool.model_dump(mode="json") for tool in tools.values()],
             "seconds": round(self.progress.seconds, 3),
-            "processes": self._making.processes,
+            "worker_processes": self._making.workers,
         }
         self.folder.write("run.json", _json(facts))
         self.folder.write("report.html", page.html(facts, task_text(self.task)))

@@ -1,6 +1,6 @@
 """A process that makes conversations for a run of another one: it asks that one for every place before an endpoint.
 
-Started as `python -m dgt_rag.pipeline.worker` by `pipeline/crew.py`; it ends when its pipe does, whatever became of the other end.
+Started by `pipeline/crew.py`; it ends when its pipe does, whatever became of the other end.
 """
 
 import asyncio
@@ -78,10 +78,10 @@ class _FarGate(Gate):
         """Take note that the endpoint is away, or with 0 seconds that it is not."""
         self._away, self._until = line, self._clock() + seconds
 
-    async def place(self, rank: Rank = tuple) -> Ticket:
+    async def place(self, rank: Rank = tuple, patient: bool = True) -> Ticket:
         """Wait for a place."""
         number, place = self._question()
-        self.channel.send("place", self.name, number, rank())
+        self.channel.send("place", self.name, number, rank(), patient)
         try:
             await place
         except asyncio.CancelledError:
@@ -241,7 +241,8 @@ async def main() -> None:
     await channel.close()
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Be a worker process, until the process that leads has no more to say."""
     gc.freeze()
     # as in `commands/run.py`: a full search stops all calls for a fifth of a second
     gc.set_threshold(20_000, 20, 50)

@@ -31,7 +31,7 @@ def _lines(step: Step) -> Iterator[str]:
         case ScenarioStep():
             yield from _wrapped("scenario", step.content)
             for document in step.documents:
-                yield from _wrapped("document", f"{document.doc_id}  {document.title}: {_short(document.body)}")
+                yield from _wrapped("document", f"{document.doc_id}  {_head(document.title, document.body)}")
         case PersonaStep():
             yield from _wrapped("persona", step.content)
         case FlowControllerStep():
@@ -58,7 +58,13 @@ def _result(result: ToolResult) -> Iterator[str]:
     elif not result.result:
         yield from _wrapped("found", "nothing")
     for hit in result.result or ():
-        yield from _wrapped("found", f"{hit.rank}. {hit.doc_id} ({hit.score:.2f})  {hit.title}: {_short(hit.body)}")
+        yield from _wrapped("found", f"{hit.rank}. {hit.doc_id} ({hit.score:.2f})  {_head(hit.title, hit.body)}")
+
+
+def _head(title: str, body: str) -> str:
+    """Show a document in a line: its title, if it has one, and how its text begins."""
+    title = " ".join(title.split())
+    return f"{title}: {_short(body)}" if title else _short(body)
 
 
 def _short(text: str, length: int = 90) -> str:
