@@ -52,6 +52,11 @@ def main(args: argparse.Namespace) -> int:
     return max(result.exit_code for result in results)
 
 
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _collect_seldom() -> None:
     """Let a run's calls not wait for the garbage collector: a full search stops all of them for a fifth of a second."""
     gc.freeze()
@@ -64,7 +69,7 @@ async def _run_all(tasks: list[Task], args: argparse.Namespace, display: Display
         restart=args.restart,
         cache=not args.no_cache,
         guards=guards,
-        processes=os.cpu_count() or 1,
+        processes=_cores(),
         say=display.say,
         watch=display.watch,
     )
