@@ -414,3 +414,82 @@ async def test_a_lower_case_persona_writes_in_lower_case():
         made = await reply("user", RagUserReply, talk, talk.scenario.documents, **ask)
     assert made.value.message == made.value.message.lower()
     assert made.value.message[-1].isalnum()
+
+
+SIZES = "| Size | Price | Deposit |\n|---|---|---|\n| Small cart | $3 | $9 |\n| Large cart | $5 | $9 |\n"
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("price", "No. The price for \u201cSmall cart\u201d is $3. The price for \u201cLarge cart\u201d is $5."),
+        ("deposit", "Yes. The deposit for \u201cSmall cart\u201d is $9. The deposit for \u201cLarge cart\u201d is $9."),
+    ],
+)
+async def test_whether_two_rows_hold_the_same_is_said_with_both_values(column, told):
+    question = (
+        f"About carts and their prices. Do \u201cSmall cart\u201d and \u201cLarge cart\u201d have the same {column}?"
+    )
+    made = await answer(question, Document(doc_id="d", title="Carts", body=f"{NOTE}{SIZES}"))
+    assert made.answer == told
+    assert len(made.citations) == 2
+
+
+async def test_where_one_of_two_rows_is_not_there_the_answer_says_so():
+    question = "Do \u201cSmall cart\u201d and \u201cGarden cart\u201d have the same price?"
+    made = await answer(question, Document(doc_id="d", title="Carts", body=f"{NOTE}{SIZES}"))
+    assert made.answerability == "partial"
+    assert "$3" in made.answer
+    assert "\u201cGarden cart\u201d" in made.answer
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("That helps. What do I need?", {"resident", "permit"}),
+        ("That helps. What happens if no answer comes within the time?", {"answer", "comes", "time", "resident", "permit"}),
+        ("That helps. What does a green cart cost?", {"green", "cart", "cost"}),
+    ],
+)  # fmt: skip
+async def test_a_search_is_made_of_the_words_of_the_question_and_of_the_turn_before_where_it_names_nothing(
+    message, wanted
+):
+    talk = asked_about("Who issues a resident permit?").add(AssistantStep(content="We do."), UserStep(content=message))
+    async with bench_over() as bench:
+        talk = await LiveRagAssistant()(talk, bench.at("x"))
+    query = next(step.content.arguments["query"] for step in talk.steps if isinstance(step, ToolCallStep))
+    assert wanted <= set(query.split())
+    assert "helps" not in query.split()
+
+
+def test_only_tags_of_html_are_left_out_of_what_is_read():
+    body = (
+        "Send the header `Authorization: Bearer <key>` with <b>each</b> call to <a href='x'>us</a>, as a List<String>."
+    )
+    read = " ".join(sentence.text for sentence in Reading(Document(doc_id="d", body=body)).sentences)
+    assert read == "Send the header Authorization: Bearer <key> with each call to us, as a List<String>."
+
+
+COSTS = (
+    Document(doc_id="p", title="Pool", body="A day ticket costs 5 euros. A card for ten visits costs 40 euros."),
+    Document(doc_id="w", title="Bulky waste", body="A booked collection costs 30 euros. A called collection costs 45 euros."),
+    Document(doc_id="r", title="Permits", body="A resident permit costs 120 euros. A visitor permit costs 3 euros."),
+)  # fmt: skip
+
+
+async def test_cases_left_open_are_those_of_the_subject_that_the_message_names():
+    made = await answer("Bulky waste: what does it cost?", *COSTS)
+    assert made.answerability == "underspecified"
+    assert {COSTS[cited.document - 1].doc_id for cited in made.citations} == {"w"}
+
+
+@pytest.mark.parametrize("named", ["Resident permits: what", "I have a question about the resident permit. What"])
+async def test_a_subject_named_before_the_question_leaves_no_case_open(named):
+    made = await answer(f"{named} does it cost?", *COSTS)
+    assert (made.answerability, made.answer) == ("answerable", "A resident permit costs 120 euros.")
+
+
+async def test_of_a_named_subject_that_no_document_knows_no_other_subjects_are_offered_to_choose_from():
+    made = await answer("Dog tax: what does it cost?", *COSTS)
+    assert made.answerability == "unanswerable"
+    assert "dog tax" in made.answer.lower()

@@ -5,6 +5,7 @@ depends on the ask and its dice alone. It is for first runs, tests and estimates
 """
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from dgt_rag.llm.extraction.matching import Pages, matter, words_of
 from dgt_rag.llm.extraction.planning import hint
 from dgt_rag.llm.extraction.reading import Readings
 from dgt_rag.llm.extraction.scenes import scene
-from dgt_rag.llm.extraction.words import stems, tokens
+from dgt_rag.llm.extraction.words import content, stems, tokens
 from dgt_rag.records import (
     AssistantStep,
     ConversationDataPoint,
@@ -35,6 +36,7 @@ from dgt_rag.records import (
 from dgt_rag.world import World
 
 _NAME = "extractive"
+_QUESTION = re.compile(r"[^.!?:]+\?")
 
 
 class ExtractiveModel(Model):
@@ -199,14 +201,17 @@ def _queries(talk: ConversationDataPoint) -> list[str]:
     words = _telling(said[-1])
     parts = [part for part in said[-1].split("?") if len(matter(part)) >= 3]
     found = [" ".join(_telling(part)) for part in parts] if len(parts) == 2 else [" ".join(words)]
-    if len(said) > 1 and (not words or GOES_ON.match(said[-1])):
+    if len(said) > 1 and (len(matter(said[-1])) < 2 or GOES_ON.match(said[-1])):
         found = [" ".join(dict.fromkeys([*words, *_telling(said[-2])[:5]]))]
     return [query for query in dict.fromkeys(found) if query] or [said[-1].strip()[:200] or "information"]
 
 
 def _telling(message: str) -> list[str]:
     """Return the words of a message that are searched for, as they stand in it."""
-    wanted = set(words_of(message[:2000]))
+    wanted = set(matter(message[:2000]))
+    if len(wanted) < 2:
+        # where little else is said, a question's own words count though phrases of ours have them too
+        wanted |= set(content(" ".join(_QUESTION.findall(message[:2000]))))
     found = dict.fromkeys(token for token in tokens(message[:2000]) if wanted & set(stems(token)))
     return list(found)[:14]
 

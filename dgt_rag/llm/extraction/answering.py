@@ -9,11 +9,11 @@ from dgt_rag.llm.extraction import wording
 from dgt_rag.llm.extraction.aspects import ASPECTS, Aspect
 from dgt_rag.llm.extraction.cases import Case, left_open, same_but_subject
 from dgt_rag.llm.extraction.defining import definition
-from dgt_rag.llm.extraction.matching import Match, Pages, asked_and_about, words_of
+from dgt_rag.llm.extraction.matching import Match, Pages, asked_and_about, headed_by, words_of
 from dgt_rag.llm.extraction.person import in_first_person
 from dgt_rag.llm.extraction.question import plain
 from dgt_rag.llm.extraction.sentence import Sentence
-from dgt_rag.llm.extraction.telling import Told, ended, opened, told, weighed
+from dgt_rag.llm.extraction.telling import Told, ended, opened, row_of, same_or_not, told, weighed
 from dgt_rag.llm.extraction.words import content
 from dgt_rag.records import Answerability
 
@@ -25,9 +25,10 @@ _TRIED = 16
 """Sentences, the best ones, whose own questions are compared with the one asked."""
 _STEPS = re.compile(r"\bsteps?\b|how do i\b|step by step", re.I)
 _TWO = re.compile(
-    r"(?:difference between|decide between|compare) (?P<a>.+?) (?:and|with|to) (?P<b>[^?.]+)|does (?P<c>.+?) compare with (?P<d>[^?.]+)|do (?P<e>.+?) and (?P<f>[^?.]+?) differ|same for (?P<g>.+?) and (?P<h>[^?.,]+)",
+    r"(?:difference between|decide between|compare) (?P<a>.+?) (?:and|with|to) (?P<b>[^?.]+)|does (?P<c>.+?) compare with (?P<d>[^?.]+)|do (?P<e>.+?) and (?P<f>[^?.]+?) differ|same for (?P<g>.+?) and (?P<h>[^?.,]+)|do (?P<i>.+?) and (?P<j>[^?]+?) have the same\b",
     re.I,
 )
+_SAME = re.compile(r"\bhave the same (?P<what>[^?]+)", re.I)
 _TERM = re.compile(r"\u201c([^\u201d]{2,80})\u201d")
 _CLARIFY = re.compile(
     r"what do you mean|what exactly is meant|can you explain|what does that mean|not sure i understand the part", re.I
@@ -84,7 +85,9 @@ class Answerer:
         parts = [part[0] for part in _PART.finditer(self.message) if words_of(part[0])]
         if len(parts) >= 2:
             return self._both(parts[:2], refused)
-        return self._plain(self.own, matches)
+        # a question of one word leaves what it is about to the words before it
+        head = headed_by(self.message) if len(self.own) < 2 else []
+        return self._plain([*self.own, *head], matches)
 
     def _of_a_kind(self, matches: list[Match], refused: set[tuple[str, int]]) -> Answer | None:
         """Answer a message that asks for a term or weighs two things."""
@@ -93,9 +96,20 @@ class Answerer:
         if not (two := _TWO.search(self.message)):
             return None
         names = _TERM.findall(self.message)
-        if len(names) == 2 and (rows := weighed(self.pages, names, self.message)):
-            return Answer(rows[0], rows[1])
-        return self._compared(two, refused)
+        same = _SAME.search(self.message)
+        if len(names) == 2 and (rows := weighed(self.pages, names, same["what"] if same else self.message)):
+            decided = same_or_not(rows[1], same["what"]) if same else ""
+            return Answer(f"{decided} {rows[0]}".strip(), rows[1])
+        return self._one_of(names) if same and len(names) == 2 else self._compared(two, refused)
+
+    def _one_of(self, names: Sequence[str]) -> Answer | None:
+        """Return what is known of one of two things where nothing is of the other."""
+        rows = {name: found for name in names if (found := row_of(self.pages, name))}
+        if len(rows) != 1:
+            return None
+        (row,), other = rows.values(), next(one for one in names if one not in rows)
+        text, used = told(self.pages, row, self.message)
+        return Answer(f"{text} {self.dice.choose(wording.PARTLY).format(missing=other)}", used, "partial")
 
     def _exact(self, matches: list[Match], refused: set[tuple[str, int]]) -> list[Case]:
         """Return the facts, two at most, one of whose own questions the message asks, in its order."""

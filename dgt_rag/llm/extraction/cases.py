@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterator
 
-from dgt_rag.llm.extraction.matching import Pages
+from dgt_rag.llm.extraction.matching import Pages, asked_and_about, headed_by
 from dgt_rag.llm.extraction.question import Question, plain
 from dgt_rag.llm.extraction.sentence import Sentence
 from dgt_rag.llm.extraction.words import content
@@ -66,7 +66,19 @@ def left_open(pages: Pages, message: str, own: Collection[str]) -> list[Case]:
         return []
     question, cases = max(asked, key=lambda found: max(len(held & fact.context) for fact, _ in found[1]))
     named = [case for case in cases if _beyond(case[1].subject, question) & set(own)]
-    return [] if named else _apart(cases)
+    left = _apart(_nearest(cases, message))
+    return [] if named or len(left) < 2 else left
+
+
+def _nearest(cases: list[Case], message: str) -> list[Case]:
+    """Return the cases that stand under most words of what a message is about, if any does of what it names first."""
+    about, head = set(asked_and_about(message)[1]), set(headed_by(message))
+    held = []
+    for fact, question in cases:
+        name = set(content(question.subject))
+        # a part of a thing's name may be there by chance, unless the message begins with a subject
+        held.append(len(about & fact.context | (name if name <= about else name & head)))
+    return [case for case, count in zip(cases, held, strict=True) if count == max(held) and (count or not head)]
 
 
 def _beyond(subject: str, asked: str) -> set[str]:

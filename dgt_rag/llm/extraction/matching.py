@@ -105,6 +105,7 @@ def _leaned(score: float, sentence: Sentence) -> float:
 
 
 _FRAMES = frozenset(content(" ".join(phrase for phrases in wording.QUESTION_FRAMES for phrase in phrases)))
+_HEAD = re.compile(r"([^.?!:]{2,80}): [^?]+\?")
 _SENTENCE = re.compile(r"[^.!?:]*(?:[.:]\S[^.!?:]*)*[.!?:]*")
 
 
@@ -125,6 +126,12 @@ def asked_and_about(message: str) -> tuple[list[str], list[str]]:
     asked = _telling(part for part in parts if part.endswith("?"))
     about = _telling(part for part in parts if not part.endswith("?"))
     return (asked, [word for word in about if word not in asked and word not in _FRAMES]) if asked else (about, [])
+
+
+def headed_by(message: str) -> list[str]:
+    """Return the words of what a message names before a colon and then asks about, as in "bulky waste: what ..."."""
+    head = _HEAD.match(message)
+    return matter(head[1]) if head else []
 
 
 def _telling(parts: Iterable[str]) -> list[str]:

@@ -33,7 +33,15 @@ _BLOCK_TAG = re.compile(
     r"<(script|style)\b.{0,20000}?</\1>|<!--.{0,5000}?-->|</?(?:p|div|br|li|ul|ol|h[1-6]|tr|table|section|hr|title|head|body|td|th)\b[^<>]{0,300}>",
     re.I | re.S,
 )
-_TAG = re.compile(r"</?[a-z][a-z0-9]{0,12}(?:\s[^<>]{0,300})?/?>", re.I)
+_TAG_NAMES = (
+    "a abbr acronym article aside audio b base bdi bdo big blink blockquote br button canvas caption center cite code col "
+    "colgroup dd del details dfn dialog div dl dt em embed fieldset figcaption figure font footer form frame h1 h2 h3 h4 "
+    "h5 h6 header hgroup hr html i iframe img input ins kbd label legend li link main mark menu meta nav nobr noscript ol "
+    "optgroup option p picture pre q rp rt ruby s samp script select small span strike strong style sub summary sup svg "
+    "table tbody td textarea tfoot th thead tr track tt u ul var video wbr"
+)
+"""The tags of HTML, without those that stand for a value as often, such as <address>, <data> and <time>."""
+_TAG = re.compile(rf"</?(?:{_TAG_NAMES.replace(' ', '|')})(?:\s[^<>]{{0,300}})?/?>", re.I)
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s+(?P<mark>.+?)[\s#]*$|\s*\*\*(?P<bold>[^*]{2,100})\*\*[:.]?\s*$")
 _RUN_IN = re.compile(r"\s*\*\*(?P<head>[^*\n]{2,100}?)[:.]?\*\*[:.]?\s+")
 _ITEM = re.compile(r"\s*(?:(?P<step>\(?\d{1,3}[.)]|(?i:step \d{1,2}[.:]))|[-*\u2022\u2013\u25aa])\s+")

@@ -65,6 +65,20 @@ def weighed(pages: Pages, names: Sequence[str], message: str) -> Told | None:
     return " ".join(row_told(row, message, pages.reading(row).body) for row in best), best
 
 
+def row_of(pages: Pages, name: str) -> Sentence | None:
+    """Return the first row that is named so."""
+    rows = (s for reading in pages.readings for s in reading.sentences if s.cells)
+    return next((row for row in rows if plain(row_name(row.cells)) == plain(name)), None)
+
+
+def same_or_not(rows: Sequence[Sentence], column: str) -> str:
+    """Return yes or no, whether rows hold the same in a column; "" if it is not one cell of each."""
+    cells = [asked_cells(row, column) for row in rows]
+    if any(len(found) != 1 for found in cells):
+        return ""
+    return "Yes." if len({plain(found[0][1]) for found in cells}) == 1 else "No."
+
+
 def spoken(sentence: Sentence) -> str:
     """Return a sentence as it stands in an answer: a fragment with the words that it hangs on."""
     text = ended(sentence.text)
