@@ -89,6 +89,8 @@ class Endpoint:
     models: tuple[str, ...] = ("test-model",)
     port: int = 0
     requests: list[Body] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
+    """Request lines and headers, as they came."""
     statuses: dict[int, int] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
     """What the 200 replies counted, as sent."""
@@ -140,11 +142,13 @@ class Endpoint:
                         await writer.drain()
                         return
                     head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                if self.keep:
+                    self.heads.append(head)
                 method, path, _ = head.split(" ", 2)
                 length = next(
                     (int(line[15:]) for line in head.lower().split("\r\n") if line.startswith("content-length:")), 0
                 )
-                said = await self._answer(method, path, await reader.readexactly(length))
+                said = await self._answer(method, path.partition("?")[0], await reader.readexactly(length))
                 if said.cut:
                     return
                 payload = said.raw if said.raw is not None else b""

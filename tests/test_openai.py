@@ -400,6 +400,18 @@ def test_the_room_an_endpoint_speaks_of_is_read_from_its_headers(left, reset, to
     assert rest(headers, tokens) == pytest.approx(seconds)
 
 
+async def test_an_azure_deployment_is_asked_at_its_own_path_with_its_own_header(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "hidden")
+    async with Endpoint(lambda body, seen: text(GOOD)) as server:
+        azure = {"endpoint": server.url.removesuffix("/v1"), "api_version": "2024-10-21"}
+        model = OpenAIModel.model_validate({"model": "test-model", "azure": azure, "retry": FAST})
+        async with model.open(World(prompts=PROMPTS)) as speaker:
+            assert (await speaker.reply(ask())).value
+    line, *headers = server.heads[0].splitlines()
+    assert line == "POST /openai/deployments/test-model/chat/completions?api-version=2024-10-21 HTTP/1.1"
+    assert "api-key: hidden" in [header.lower() for header in headers]
+
+
 async def test_no_key_is_needed_for_ones_own_server_but_for_the_hosted_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     async with Endpoint() as server:
