@@ -1,5 +1,6 @@
 """What several test files share as fixtures."""
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,13 @@ from building import task_values
 from dgt_rag.cli import run_command
 
 Said = tuple[int, str, str]
+
+
+def pytest_configure() -> None:
+    """Hear signals that whoever started the tests in the background, or under nohup, had ignored: runs honour that."""
+    for one, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(one) == signal.SIG_IGN:
+            signal.signal(one, handler)
 
 
 @pytest.fixture

@@ -89,10 +89,7 @@ async def test_a_run_that_is_stopped_once_or_twice_keeps_what_is_finished(tmp_pa
     path = task_file(tmp_path, num_outputs=3000)
     journal = tmp_path / "output" / "small" / "journal.jsonl"
     words = [sys.executable, "-m", "dgt_rag", str(path), "--quiet"]
-    # these tests may themselves run under nohup, which a run honours
-    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        signal.signal(signal.SIGHUP, heard)
         await until(lambda: journal.exists() and journal.stat().st_size > 30_000)
         for one in signals:
             process.send_signal(one)
