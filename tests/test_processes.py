@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,9 @@ def test_a_plugin_that_only_one_process_knows_leaves_the_run_to_that_one(tmp_pat
     assert result.exit_code == Exit.MADE
 
 
-def started(folder: Path, count: int) -> "subprocess.Popen[bytes]":
+def started(folder: Path, count: int, processes: int = 2) -> "subprocess.Popen[bytes]":
     path = folder / "task.json"
-    path.write_text(json.dumps(task_values(folder, num_outputs=count, processes=2)))
+    path.write_text(json.dumps(task_values(folder, num_outputs=count, processes=processes)))
     command = [sys.executable, "-m", "dgt_rag", str(path), "--quiet", "--show", "0"]
     return subprocess.Popen(command, cwd=ROOT)
 
@@ -246,6 +247,21 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path, alone):
     os.kill(killed, signal.SIGKILL)
     assert run.wait(120) == Exit.MADE
     assert rows(tmp_path) == alone(num_outputs=150)
+
+
+@pytest.mark.skipif(not CHILDREN, reason="finds the worker processes under /proc")
+def test_workers_that_are_lost_now_and_then_never_stop_a_run(tmp_path, alone):
+    """One after the other until none is left, each after others have made something; the last rows are made without."""
+    run = started(tmp_path, 400, processes=5)
+    journal = tmp_path / "output" / "small" / "journal.jsonl"
+    least = 20
+    for pid in workers(run, journal, least):
+        least += 20
+        workers(run, journal, least)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert run.wait(120) == Exit.MADE
+    assert rows(tmp_path) == alone(num_outputs=400)
 
 
 @pytest.mark.skipif(not CHILDREN, reason="finds the worker processes under /proc")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from dgt_rag.errors import DgtError
 from dgt_rag.guard import Guards
-from dgt_rag.pipeline.crew import Crew, Gone
+from dgt_rag.pipeline.crew import Crew
 from dgt_rag.pipeline.ledger import Ledger
+from dgt_rag.pipeline.mate import Gone
 
 _LOOK = 0.5
 _PRESSED = 0.6
@@ -16,7 +17,7 @@ _PRESSED = 0.6
 _LOOKS = 2
 """Looks in a row at which it must be so."""
 _FEW = 32
-"""Conversations for another process that are not worth another process."""
+"""Fewer conversations than these are not worth another process."""
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Growth:
     """Looks in a row at which the processes had no more to give."""
 
     async def have(self, count: int) -> None:
-        """Have so many at work from the start; one is this process itself."""
+        """Have so many worker processes from the start; one would do no more than this process does."""
         if count > 1:
             await self.more(count)
 
@@ -80,7 +81,8 @@ class Growth:
             await self.crew.grow(count)
         except (DgtError, Gone, RuntimeError, OSError) as error:
             there = len(self.crew.mates) or 1
-            self.crew.say(f"goes on with {there} process{'es' if there > 1 else ''}: no other could begin ({error})")
+            why = str(error).strip().rpartition("\n")[2]
+            self.crew.say(f"goes on with {there} process{'es' if there > 1 else ''}: no other could begin ({why})")
             return False
         for guard in self.guards.known.values():
             guard.limiter.look_again(time.monotonic())

@@ -8,9 +8,10 @@ from typing import Any
 from dgt_rag.builders.conversation import make_conversation
 from dgt_rag.errors import TaskError, told_by
 from dgt_rag.executors.local import work_off
-from dgt_rag.pipeline.crew import Crew, Lead
+from dgt_rag.pipeline.crew import Crew
 from dgt_rag.pipeline.growth import Growth
 from dgt_rag.pipeline.ledger import Ledger
+from dgt_rag.pipeline.mate import Lead
 from dgt_rag.pipeline.order import Order
 from dgt_rag.pipeline.progress import Progress
 from dgt_rag.pipeline.way import Way

@@ -130,6 +130,7 @@ class Worker:
         self.channel = channel
         self.guards = Guards(say=self._say, gate=self._far_gate)
         self._making: dict[int, asyncio.Task[None]] = {}
+        self._ready = False
         self._task: Task
         self._bench: Bench
         self._calls: Calls
@@ -182,6 +183,7 @@ class Worker:
             self._calls = stack.enter_context(open_calls(job.folder / "calls.sqlite", job.cache))
             world = World(guards=self.guards, say=self._say, calls=self._calls, corpora=job.corpora, order=_rank)
             self._bench = await stack.enter_async_context(opened(self._task, world))
+            self._ready = True
             self.channel.send("ready")
             await self._tell()
 
@@ -211,7 +213,9 @@ class Worker:
         self.channel.send("spent", spent, self._calls.hits, busy)
 
     def _say(self, line: str) -> None:
-        self.channel.send("say", line)
+        # what there is to say of the corpus and the engines was said when the leading process opened them
+        if self._ready:
+            self.channel.send("say", line)
 
     def _far_gate(self, name: str, policy: RetryPolicy, limits: Limits, say: Say) -> Gate:
         return _FarGate(self.channel, name, policy, limits, say)
