@@ -217,6 +217,15 @@ async def test_packed_and_other_formats_are_copied_once_and_served_alike(name, p
     )[0]
 
 
+async def test_what_was_skipped_is_told_whenever_the_index_is_opened(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"id": "a", "text": "an office form"}\n{"id": "", "text": "an office form"}\n')
+    for _ in range(2):
+        found, said = await ids(FileEngine(path=path))
+        assert found == ["a"]
+        assert said == [f"{path}: skipped 1 document: the field 'id' (doc_id) is empty (at 2)"]
+
+
 async def test_skipped_lines_between_documents_are_not_served(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_bytes(b'{"id":"a","text":"one"}\n\nnot json\n{"id":"b","text":""}\r\n{"id":"c","text":"three"}\nbroken')

@@ -67,7 +67,6 @@ class Build:
             if time.monotonic() - told > _PROGRESS:
                 told = time.monotonic()
                 say(f"{path}: indexing, {progress}")
-        self._corpus.tell(say)
         if time.monotonic() - started > 1:
             say(f"{path}: {len(self._offsets) - 1:,} documents indexed in {time.monotonic() - started:.0f} s")
 
@@ -111,6 +110,7 @@ class Build:
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise EngineError(f"{source.path}: the corpus was changed while it was indexed; start again")
         manifest = {"size": after.st_size, "changed": after.st_mtime_ns, "digest": digest}
+        manifest["skipped"] = self._corpus.tally.lines()
         write_json(self._folder / "manifest.json", {**manifest, "documents": len(self._offsets) - 1})
 
 

@@ -43,12 +43,13 @@ class Sidecar:
         return self.recipe.source.path
 
     async def make(self, say: Callable[[str], None]) -> None:
-        """See to it that the index is there and is that of the present file."""
-        if await asyncio.to_thread(self._current):
-            return
-        async with self._alone(say):
-            if not await asyncio.to_thread(self._current):
-                await self._build(say)
+        """See to it that the index is there and is that of the present file; says what it lacks, whoever made it."""
+        if not await asyncio.to_thread(self._current):
+            async with self._alone(say):
+                if not await asyncio.to_thread(self._current):
+                    await self._build(say)
+        for line in (self._manifest() or {}).get("skipped", []):
+            say(f"{self.recipe.source.name}: {line}")
 
     def load(self) -> tuple[FileDocuments, TextIndex]:
         """Open the documents and the index."""
