@@ -80,6 +80,16 @@ def test_more_rows_go_on_from_those_there_are(tmp_path):
     assert final(tmp_path) == before
 
 
+async def test_fewer_rows_than_there_were_are_told_and_how_to_have_them_back(tmp_path):
+    values, said = task_values(tmp_path, num_outputs=9), list[str]()
+    run(values)
+    rows = final(tmp_path)
+    await run_task(load_task({**values, "num_outputs": 4}), Way(say=said.append))
+    assert [line for line in said if "first 4 of 9 rows" in line and "num_outputs=9" in line]
+    run(values)
+    assert final(tmp_path) == rows
+
+
 def test_a_torn_last_line_is_owed_again(tmp_path):
     values = task_values(tmp_path)
     result = run(values)

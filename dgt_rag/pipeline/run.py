@@ -89,6 +89,7 @@ class Run:
         self._corpus = await self._corpus_size()
         self.folder.check(made_from)
         versions = self.folder.versions(self.way.say)
+        before = self.folder.kept()
         self.folder.write("run.json", _json({"identity": made_from, "status": "begun", **versions}))
         self.folder.write("task.yaml", task_text(self.task))
         journal = self.folder.journal()
@@ -102,6 +103,11 @@ class Run:
                 result = await self._finish(journal, ledger, made_from, status)
         finally:
             journal.close()
+        if (kept := result.summary.kept) < before:
+            self.way.say(
+                f"{self.folder.path}: the files hold the first {kept:,} of {before:,} rows now; "
+                f"all stand in journal.jsonl, and num_outputs={before} brings them back"
+            )
         return result
 
     def _endpoint_lines(self) -> list[str]:

@@ -63,6 +63,12 @@ class RunFolder:
             raise StoreError(f"{path}: is none of ours; start over with --restart")
         return facts
 
+    def kept(self) -> int:
+        """Return how many rows the last run in this folder left."""
+        figures = self.facts().get("figures")
+        kept = figures.get("kept") if isinstance(figures, dict) else None
+        return kept if isinstance(kept, int) else 0
+
     def check(self, identity: Mapping[str, str]) -> None:
         """Refuse to go on with another task than the one that the folder was begun with, naming what differs."""
         facts = self.facts()
