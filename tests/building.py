@@ -20,6 +20,38 @@ BODIES = {
     "dogs": "Every dog must be registered within 14 days. The dog tax is 90 euros a year. Guide dogs are exempt from the tax.",
 }
 
+DIGIT_LIVE = """\
+tools:
+  engines:
+    es_retriever:
+      type: search/elasticsearch
+      hosts: ["https://localhost:9200"]
+      default_index: my_index
+      projection:
+        body: content
+        doc_id: _id
+        title: title
+      limit: 5
+initialization_stages:
+  - name: lm/scenario/rag
+    generator: generator
+    document_samplers:
+      - type: search/random
+        engine: es_retriever
+        strategy: uniform
+        weight: 1.0
+        k: 5
+iteration_stages:
+  - name: lm/flow_controller/rag
+    generator: generator
+    patterns: [...]
+  - name: lm/user/rag
+    generator: generator
+  - name: lm/assistant/rag/live
+    generator: generator
+"""
+"""The live block of DiGiT's documents."""
+
 
 def write_corpus(path: Path, bodies: Mapping[str, str] = BODIES) -> Path:
     """Write a corpus of JSON Lines, every other document in domain `home`, the rest in `town`."""

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from building import DIGIT_LIVE
 
 from dgt_rag.api import run
 from dgt_rag.cli import run_command
@@ -65,36 +66,6 @@ initialization_stages:
         strategy: uniform
         weight: 1.0
         k: 5
-"""
-LIVE = """\
-tools:
-  engines:
-    es_retriever:
-      type: search/elasticsearch
-      hosts: ["https://localhost:9200"]
-      default_index: my_index
-      projection:
-        body: content
-        doc_id: _id
-        title: title
-      limit: 5
-initialization_stages:
-  - name: lm/scenario/rag
-    generator: generator
-    document_samplers:
-      - type: search/random
-        engine: es_retriever
-        strategy: uniform
-        weight: 1.0
-        k: 5
-iteration_stages:
-  - name: lm/flow_controller/rag
-    generator: generator
-    patterns: [...]
-  - name: lm/user/rag
-    generator: generator
-  - name: lm/assistant/rag/live
-    generator: generator
 """
 FULL = """\
 task_name: public/rag/live/my_corpus
@@ -216,7 +187,7 @@ def test_the_in_memory_block_runs_with_documents_from_the_task_file(folder, sour
 
 
 def test_the_live_block_is_read_as_printed():
-    Path("live.yaml").write_text(LIVE)
+    Path("live.yaml").write_text(DIGIT_LIVE)
     loaded = load(Path("live.yaml"))
     engine = loaded.task.tools.engines["es_retriever"]
     assert (engine.plugin_name(), engine.hosts, engine.projection.doc_id, engine.limit) == (

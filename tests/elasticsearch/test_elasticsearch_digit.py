@@ -13,40 +13,11 @@ from pathlib import Path
 
 import pytest
 import trustme
+from building import DIGIT_LIVE
 from faulty_proxy import Proxy, basic, faulty
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ROOT.parent / "shared" / "seeds"
-PRINTED = """\
-tools:
-  engines:
-    es_retriever:
-      type: search/elasticsearch
-      hosts: ["https://localhost:9200"]
-      default_index: my_index
-      projection:
-        body: content
-        doc_id: _id
-        title: title
-      limit: 5
-initialization_stages:
-  - name: lm/scenario/rag
-    generator: generator
-    document_samplers:
-      - type: search/random
-        engine: es_retriever
-        strategy: uniform
-        weight: 1.0
-        k: 5
-iteration_stages:
-  - name: lm/flow_controller/rag
-    generator: generator
-    patterns: [...]
-  - name: lm/user/rag
-    generator: generator
-  - name: lm/assistant/rag/live
-    generator: generator
-"""
 ENGINE = "tools.engines.es_retriever"
 
 
@@ -77,7 +48,7 @@ async def program(folder: Path, *arguments: str, **variables: str) -> tuple[int,
 @pytest.fixture
 def folder(newest, tmp_path) -> Path:
     """The block as a task file, with documents to load beside it, named as the corpus format of DiGiT's documents has it."""
-    (tmp_path / "live.yaml").write_text(PRINTED, encoding="utf-8")
+    (tmp_path / "live.yaml").write_text(DIGIT_LIVE, encoding="utf-8")
     corpus = ROOT / "data" / "city_services" / "documents.jsonl"
     (tmp_path / "documents.jsonl").write_bytes(corpus.read_bytes())
     return tmp_path
@@ -87,7 +58,7 @@ def folder(newest, tmp_path) -> Path:
 def test_the_block_run_here_is_the_one_printed_there():
     printed = next(SEEDS.glob("003*")).read_text(encoding="utf-8").splitlines()
     # the document at hand has lost its indentation, so lines are compared without
-    block = [line.strip() for line in PRINTED.splitlines()]
+    block = [line.strip() for line in DIGIT_LIVE.splitlines()]
     start = printed.index("Live mode (Elasticsearch)") + 1
     assert [line.strip() for line in printed[start : start + len(block)]] == block
 
