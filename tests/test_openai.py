@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from endpoint import Body, Endpoint, Said, error, text
 from pydantic import BaseModel, Field, ValidationError
+from small_server import serving
 
 from dgt_rag.dice import Dice
 from dgt_rag.errors import ModelClosed, ModelError
@@ -407,9 +409,31 @@ async def test_an_azure_deployment_is_asked_at_its_own_path_with_its_own_header(
         model = OpenAIModel.model_validate({"model": "test-model", "azure": azure, "retry": FAST})
         async with model.open(World(prompts=PROMPTS)) as speaker:
             assert (await speaker.reply(ask())).value
-    line, *headers = server.heads[0].splitlines()
-    assert line == "POST /openai/deployments/test-model/chat/completions?api-version=2024-10-21 HTTP/1.1"
-    assert "api-key: hidden" in [header.lower() for header in headers]
+            assert (await speaker.reply(ask(1))).value
+    for line, *headers in map(str.splitlines, server.heads):
+        assert line == "POST /openai/deployments/test-model/chat/completions?api-version=2024-10-21 HTTP/1.1"
+        assert "api-key: hidden" in [header.lower() for header in headers]
+    assert len(server.heads) == 2
+
+
+async def test_every_request_carries_the_headers_of_the_first():
+    async with Endpoint() as server, opened(server.url, api_key="hidden", headers={"X-Team": "rag"}) as speaker:
+        for index in range(3):
+            await speaker.reply(ask(index))
+    sent = [{line.lower() for line in head.splitlines()} for head in server.heads]
+    lengths = [{line for line in head if line.startswith("content-length:")} for head in sent]
+    first, *later = [head - length for head, length in zip(sent, lengths, strict=True)]
+    assert {"authorization: bearer hidden", "x-team: rag"} <= first
+    assert later == [first, first]
+    assert len(set.union(*lengths)) > 1, "the requests were to be of different lengths"
+
+
+async def test_an_endpoint_that_has_moved_is_followed_with_the_whole_request():
+    async with Endpoint() as server:
+        place = {"location": f"{server.url}/chat/completions"}
+        async with serving(lambda request: web.Response(status=307, headers=place)) as url, opened(url) as speaker:
+            assert [(await speaker.reply(ask(index))).value is not None for index in range(3)] == [True] * 3
+    assert len(server.requests) == 3
 
 
 async def test_no_key_is_needed_for_ones_own_server_but_for_the_hosted_one(monkeypatch: pytest.MonkeyPatch):

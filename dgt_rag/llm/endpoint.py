@@ -1,10 +1,10 @@
 """One place that answers for a model: its guard, the calls already paid for, and what it has shown it can do."""
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from dgt_rag.errors import Busy, Exhausted, ModelClosed, ModelError
@@ -13,7 +13,7 @@ from dgt_rag.limiter import Work
 from dgt_rag.llm.base import Sampling
 from dgt_rag.llm.quota import rest
 from dgt_rag.llm.refusals import Raw, one_line, refusal
-from dgt_rag.llm.wire import Answer, Request, Rung, Traits, key_of, learned, lower
+from dgt_rag.llm.wire import Answer, Request, Rung, Traits, encoded, key_of, learned, lower
 from dgt_rag.plugins import Settings
 from dgt_rag.records import ToolSpec
 from dgt_rag.world import World
@@ -110,26 +110,26 @@ class Endpoint:
                 raise ToolsIgnored
             body = request.body(self.config.model, traits, self.config.extra_body)
             try:
-                found = self._found(content := _content(body))
-                return found or await self._paid(content, traits, rank, patient)
+                content = encoded(body)
+                key = key_of(content)
+                return self._found(key) or await self._paid(partial(self._attempt, content, key, traits), rank, patient)
             except ModelError as error:
                 if error.reason != "bad_request" or not self._learn(traits, body, error):
                     raise
 
-    def _found(self, content: bytes) -> Sent | None:
-        if self._world.calls is None:
-            return None
-        key = key_of(content)
-        found = self._world.calls.find(key)
+    def _found(self, key: str) -> Sent | None:
+        found = self._world.calls.find(key) if self._world.calls else None
         return None if found is None else Sent(Answer.read(found), key, found, self.traits, None)
 
-    async def _paid(self, content: bytes, traits: Traits, rank: Callable[[], tuple[int, ...]], patient: bool) -> Sent:
+    async def _paid(
+        self, attempt: Callable[[], Awaitable[Sent]], rank: Callable[[], tuple[int, ...]], patient: bool
+    ) -> Sent:
         try:
-            return await self.guard.call(lambda: self._attempt(content, traits), rank, _work, patient)
+            return await self.guard.call(attempt, rank, _work, patient)
         except Exhausted as error:
             raise ModelError(error.kind, str(error)) from error
 
-    async def _attempt(self, content: bytes, traits: Traits) -> Sent:
+    async def _attempt(self, content: bytes, key: str, traits: Traits) -> Sent:
         start = time.monotonic()
         raw = await self.door.post(content)
         if raw.status == 404:
@@ -143,7 +143,7 @@ class Endpoint:
         self._strays = -1
         text, seconds = raw.body.decode("utf-8", "replace"), time.monotonic() - start
         room = rest(raw.headers, answer.usage.prompt_tokens + answer.usage.completion_tokens)
-        return Sent(answer, key_of(content), text, traits, seconds, room)
+        return Sent(answer, key, text, traits, seconds, room)
 
     async def _missing(self, raw: Raw) -> str:
         """Return the line for a 404: a model that is not there, or an address that is wrong."""
@@ -241,10 +241,6 @@ class Endpoint:
             "cost": prices.cost(answer) if prices else None,
         }
         self._world.calls.add(sent.key, sent.text, facts)
-
-
-def _content(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _work(sent: Sent) -> Work:

@@ -9,7 +9,7 @@ from dgt_rag.errors import EndpointDown, ModelClosed, ModelError
 from dgt_rag.llm.base import Ask, Reply, Sampling, Speaker
 from dgt_rag.llm.endpoint import Endpoint, Sent, ToolsIgnored
 from dgt_rag.llm.replies import BadReply, arguments_of, correction, read
-from dgt_rag.llm.wire import Answer, Request, key_of
+from dgt_rag.llm.wire import Answer, Request, encoded, key_of
 from dgt_rag.prompts import Prompts
 from dgt_rag.records import ToolCall, ToolSpec, Usage
 from dgt_rag.world import World
@@ -122,7 +122,7 @@ class Remote(Speaker):
 
 def _hash(request: Request) -> str:
     """Return a hash of the prompt alone: rows must not depend on the form in which an endpoint takes it."""
-    return key_of(json.dumps(request.messages).encode())[:16]
+    return key_of(encoded(request.messages))[:16]
 
 
 def _judge(ask: Ask, request: Request, sent: Sent) -> Reply:

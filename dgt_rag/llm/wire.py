@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from dgt_rag.llm.base import Sampling, ToolChoice
 from dgt_rag.llm.replies import apart, in_words, schema_of
@@ -127,6 +128,14 @@ def _paired(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
             yield [calls[message["tool_call_id"]], message]
         else:
             yield [message]
+
+
+def encoded(value: Any) -> bytes:
+    """Return a value as JSON in UTF-8, without spaces; what UTF-8 cannot hold is replaced."""
+    try:
+        return to_json(value)
+    except ValueError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def key_of(content: bytes) -> str:

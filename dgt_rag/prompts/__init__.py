@@ -37,8 +37,8 @@ _FIXED = ("documents", "examples", "instructions", "searching", "offered")
 
 def _environment(loader: BaseLoader | None = None, ours: bool = False) -> Environment:
     kind = Environment if ours else ImmutableSandboxedEnvironment
-    # prompts are plain text for a model, never a page: nothing is escaped
-    made = kind(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    # prompts are plain text for a model, never a page: nothing is escaped; a run's prompts stay as they were at its start
+    made = kind(loader=loader, undefined=StrictUndefined, auto_reload=False, trim_blocks=True, lstrip_blocks=True)
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
     # the filter of that name that Jinja2 brings escapes for HTML
     made.globals["beginning"] = _beginning

@@ -1,14 +1,14 @@
 """Passages that a conversation has not come to yet, to plan its next turn from."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dgt_rag.dice import Dice
 from dgt_rag.records import AssistantStep, ConversationDataPoint, Document
 
 _ROOM = 2400
 """Characters that all passages of one ask have together; documents share them."""
-_PARAGRAPH = re.compile(r"\S[\s\S]*?(?=\n\s*\n|\Z)")
+_BREAK = re.compile(r"\n\s*\n")
 
 
 def fresh_passages(talk: ConversationDataPoint, documents: Sequence[Document], dice: Dice) -> list[tuple[str, str]]:
@@ -28,7 +28,7 @@ def _fresh(talk: ConversationDataPoint, document: Document, dice: Dice, room: in
         for citation in step.citations
         if citation.doc_id == document.doc_id
     ]
-    spans = [match.span() for match in _PARAGRAPH.finditer(document.body[:100_000])]
+    spans = [*_paragraphs(document.body[:100_000])]
     free = [span for span in spans if not any(start < span[1] and span[0] < end for start, end in cited)] or spans
     if not free:
         return ""
@@ -39,3 +39,13 @@ def _fresh(talk: ConversationDataPoint, document: Document, dice: Dice, room: in
             break
         text += ("\n\n" if text else "") + document.body[start:end].strip()
     return text if len(text) <= room else text[:room].rsplit(" ", 1)[0] + " …"
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the paragraphs of a text begin and end."""
+    begin = 0
+    for end, after in [*(gap.span() for gap in _BREAK.finditer(text)), (len(text), len(text))]:
+        begin = end - len(text[begin:end].lstrip())
+        if begin < end:
+            yield begin, end
+        begin = after
