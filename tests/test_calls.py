@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,14 @@ def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(StoreError, match="move it away") as refused, open_calls(path):
         pass
     assert "\n" not in str(refused.value)
+
+
+def test_a_store_that_is_taken_away_from_a_run_is_one_line(tmp_path: Path):
+    path = tmp_path / "calls.sqlite"
+    with open_calls(path) as calls:
+        with sqlite3.connect(path) as other:
+            other.execute("DROP TABLE calls")
+            other.execute("DROP TABLE traits")
+        for look in (lambda: calls.find(KEY), lambda: calls.recall("endpoint"), calls.totals):
+            with pytest.raises(StoreError, match=r"calls\.sqlite: cannot be used .* move it away"):
+                look()

@@ -298,16 +298,21 @@ async def test_the_hash_of_a_prompt_does_not_depend_on_how_its_reply_is_asked_fo
 
 
 @pytest.mark.parametrize(
-    ("refusal", "wrong"),
+    ("refusal", "line", "wrong"),
     [
-        ("System role not supported", lambda messages: messages[0]["role"] == "system"),
+        (
+            "System role not supported",
+            "takes no system message",
+            lambda messages: messages[0]["role"] == "system",
+        ),
         (
             "This model only supports single tool-calls at once!",
+            "takes one tool call in a message",
             lambda messages: any(len(message.get("tool_calls", ())) > 1 for message in messages),
         ),
     ],
 )
-async def test_messages_are_put_as_a_chat_template_takes_them(refusal, wrong):
+async def test_messages_are_put_as_a_chat_template_takes_them(refusal, line, wrong):
     """Told apart by the refusal, found out once; nothing of what was said is lost."""
     (one,) = [one for one in await asks(True, "native", city()) if one.purpose == "move"][:1]
     calls = [ToolCall(call_id=f"call0000{n}", name="search", arguments={"query": f"q{n}"}) for n in range(2)]
@@ -325,6 +330,7 @@ async def test_messages_are_put_as_a_chat_template_takes_them(refusal, wrong):
             for _ in range(2):
                 assert (await speaker.reply(one)).value
     assert len(server.requests) == 3
+    assert [line in one for one in said] == [True]
     first, last = (body["messages"] for body in (server.requests[0], server.requests[-1]))
     assert wrong(first) and not wrong(last)
     assert template_refusal(last) == ""

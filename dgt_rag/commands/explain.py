@@ -60,7 +60,7 @@ def _explained(name: str, known: Plugins) -> Iterator[str]:
     for pattern in patterns:
         yield from _pattern(pattern)
     if not (found or patterns or name == "task"):
-        names = [name for classes in known.classes.values() for name in classes]
+        names = sorted({name for classes in known.classes.values() for name in classes})
         raise TaskError(
             unknown("name", name, [*names, "task", "patterns", "rag/standard", *(pattern.name for pattern in PATTERNS)])
         )

@@ -256,6 +256,10 @@ def _changes(before: Traits, after: Traits) -> list[str]:
         lines.append(f"takes no {before.rung.replace('_', ' ')}; going on with {ways[after.rung]}")
     if after.tools == "ignored" != before.tools:
         lines.append("ignores tools; searches are asked for as JSON (tool_mode: schema)")
+    if after.system_role != before.system_role:
+        lines.append("takes no system message; it goes before the first message of the user")
+    if after.calls_at_once != before.calls_at_once:
+        lines.append("takes one tool call in a message; those made at once are shown to it one after the other")
     for setting in set(after.refused) - set(before.refused):
         lines.append(f"does not take {setting!r}; it is left out")
     return lines

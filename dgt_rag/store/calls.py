@@ -43,6 +43,9 @@ _SUMS = (
 )
 
 
+_UNREADABLE = "cannot be used ({}); move it away to start without earlier calls"
+
+
 @dataclass
 class Calls:
     """Model calls on disk. Written in small batches; `flush` before anything that rests on them is written down."""
@@ -67,9 +70,9 @@ class Calls:
             return None
         found = self._fresh.get(key)
         if found is None:
-            row = self.connection.execute(
-                "SELECT reply FROM calls WHERE key = ? ORDER BY id DESC LIMIT 1", (bytes.fromhex(key),)
-            ).fetchone()
+            query = "SELECT reply FROM calls WHERE key = ? ORDER BY id DESC LIMIT 1"
+            with _reading():
+                row = self.connection.execute(query, (bytes.fromhex(key),)).fetchone()
             found = row[0] if row else None
         self.hits += found is not None
         return found
@@ -95,7 +98,8 @@ class Calls:
 
     def recall(self, name: str) -> str | None:
         """Return what was remembered under a name."""
-        row = self.connection.execute("SELECT value FROM traits WHERE name = ?", (name,)).fetchone()
+        with _reading():
+            row = self.connection.execute("SELECT value FROM traits WHERE name = ?", (name,)).fetchone()
         return row[0] if row else None
 
     def remember(self, name: str, value: str) -> None:
@@ -128,7 +132,9 @@ class Calls:
 
     def _sums(self, query: str, *values: str) -> list[dict[str, Any]]:
         self.flush()
-        cursor = self.connection.execute(query, values)
+        with _reading():
+            cursor = self.connection.execute(query, values)
+            rows = cursor.fetchall()
         names = [column[0] for column in cursor.description]
         keep_none = {"cost"}
         return [
@@ -136,7 +142,7 @@ class Calls:
                 name: value if value is not None or name in keep_none else 0
                 for name, value in zip(names, row, strict=True)
             }
-            for row in cursor
+            for row in rows
         ]
 
 
@@ -158,6 +164,14 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"calls.sqlite: {_UNREADABLE.format(error)}") from error
+
+
+@contextmanager
 def open_calls(path: Path, read_cache: bool = True) -> Iterator[Calls]:
     """Open the store of a run folder, made if it is not there, and close it on every way out."""
     try:
@@ -169,7 +183,7 @@ def open_calls(path: Path, read_cache: bool = True) -> Iterator[Calls]:
         connection.execute("PRAGMA wal_autocheckpoint = 65536")
         connection.executescript(_TABLES)
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be used ({error}); move it away to start without earlier calls") from error
+        raise StoreError(f"{path}: {_UNREADABLE.format(error)}") from error
     calls = Calls(connection, read_cache)
     try:
         yield calls
