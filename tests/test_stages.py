@@ -237,11 +237,15 @@ async def test_personas_are_read_drawn_and_refused_by_place(tmp_path):
         ("How much?", "user_repeats_question"),
         ("What does document 2 say?", "user_talks_of_documents"),
         ("…!", "user_says_nothing"),
+        ("The person wants to know how long a permit lasts.", "user_says_its_task"),
+        ("One definite fact: a number, a date, a fee, a place.", "user_says_its_task"),
     ],
 )
 async def test_a_user_who_cannot_be_trained_on_is_asked_again_then_dropped(message, reason):
     speaker = Told({"user": lambda ask: {"message": message}})
-    talk = asked_about("How much?", PERMIT).add(AssistantStep(content="120 euros."))
+    factoid = next(pattern for pattern in SHIPPED if pattern.name == "rag/factoid")
+    flow = FlowControllerStep(content=factoid.name, description=factoid.description)
+    talk = asked_about("How much?", PERMIT).add(AssistantStep(content="120 euros."), flow)
     async with bench_over(speaker=speaker) as bench:
         with pytest.raises(Dropped) as caught:
             await RagUser(max_retries=2)(talk, bench)

@@ -12,6 +12,14 @@ _TASK = re.compile(
     r"|\bunanswerable\b|\bunderspecified\b",
     re.IGNORECASE,
 )
+_OF_PERSON = re.compile(
+    r"\W*(?:(?:the|this) (?:person|user) (?:now |then |also )?"
+    r"(?:wants|needs|asks|is asking|goes on|weighs|says|did not understand|has what they|ends|would like)\b"
+    r"|(?:the|this) conversation (?:has|is|was|ends)\b)",
+    re.IGNORECASE,
+)
+_ECHO = 7
+"""Words in a row that a text takes over from what it was told, from which on it was only copied."""
 _LOOP = re.compile(r"(?<!\w)((?:\w+\W+){4,40}?)(?:\1){2}", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _READ = 4000
@@ -26,6 +34,16 @@ def is_placeholder(text: str) -> bool:
 def talks_of_its_task(text: str) -> bool:
     """Say whether a text goes on about how it was to be written."""
     return _TASK.search(text) is not None
+
+
+def says_its_task(text: str, told: str) -> bool:
+    """Say whether a person's words are the stage direction instead: about the person, or copied from what was told."""
+    return _OF_PERSON.match(text) is not None or not _runs(text).isdisjoint(_runs(told))
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = _WORD.findall(text[:_READ].lower())
+    return {tuple(words[at : at + _ECHO]) for at in range(len(words) - _ECHO + 1)}
 
 
 def repeats_itself(text: str) -> bool:

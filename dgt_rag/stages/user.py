@@ -8,7 +8,7 @@ from dgt_rag.errors import Dropped
 from dgt_rag.llm.base import Reply
 from dgt_rag.records import ConversationDataPoint, UserStep
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, talks_of_documents
-from dgt_rag.stages.nonsense import is_placeholder, repeats_itself
+from dgt_rag.stages.nonsense import is_placeholder, repeats_itself, says_its_task
 
 
 class UserReply(BaseModel):
@@ -61,6 +61,7 @@ class RagUser(ModelStage):
 
 _WHY = {
     "user_says_nothing": "it holds no words of a person",
+    "user_says_its_task": "it tells what the person is to say, and is not said by them",
     "user_repeats_itself": "it says the same thing again and again",
     "user_repeats_question": "the person has said that before",
     "user_talks_of_documents": "the person does not know of any documents",
@@ -71,6 +72,8 @@ def _fault(message: str, talk: ConversationDataPoint) -> str:
     said = {" ".join(step.content.lower().split()) for step in talk.steps if isinstance(step, UserStep)}
     if is_placeholder(message):
         return "user_says_nothing"
+    if says_its_task(message, talk.last_flow.description if talk.last_flow else ""):
+        return "user_says_its_task"
     if repeats_itself(message):
         return "user_repeats_itself"
     if " ".join(message.lower().split()) in said:
