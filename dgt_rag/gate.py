@@ -30,6 +30,19 @@ class State:
     """Why it is taken to be dead; empty while it is not."""
 
 
+class Allowance:
+    """How many calls may go out until somebody says otherwise, at all the endpoints that keep to it together."""
+
+    def __init__(self) -> None:
+        self.calls: int | None = None
+        """None: any number."""
+
+    def take(self) -> None:
+        """Take note that one goes out."""
+        if self.calls is not None:
+            self.calls = max(0, self.calls - 1)
+
+
 class Gate:
     """The places of one endpoint. Each that is given must be ended."""
 
@@ -47,6 +60,7 @@ class Gate:
         self._queue: list[_Waiting] = []
         self._elsewhere: set[asyncio.Future[Ticket]] = set()
         """Places that are not waited for while the endpoint is away."""
+        self._allowances: list[Allowance] = []
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -117,20 +131,41 @@ class Gate:
             self.limiter.refuse(ticket, now, min(busy.retry_after or 0.0, self._max_wait) or None)
         else:
             self.limiter.end(ticket, now, "failed")
-        self._breaker.ended(now, "ok" if work else outcome, str(busy or ""))
+        # whatever else an endpoint answered, it is there
+        there = busy is None and outcome != "cancelled"
+        self._breaker.ended(now, "ok" if there else outcome, str(busy or ""))
         if self._breaker.dead(now):
             self._fail(self._queue)
         elif self._elsewhere and self.down:
             self._fail([one for one in self._queue if one[-1] in self._elsewhere])
         self._pump()
 
+    def tighten(self, limits: Limits) -> None:
+        """Keep to these limits as well."""
+        self.limiter.tighten(limits, self._clock())
+
+    def keep_to(self, allowance: Allowance) -> None:
+        """Let no more calls through than are allowed."""
+        if allowance not in self._allowances:
+            self._allowances.append(allowance)
+        self._pump()
+
+    def forget(self, allowance: Allowance) -> None:
+        """Keep to it no more."""
+        self._allowances = [one for one in self._allowances if one is not allowance]
+        self._pump()
+
     def _take(self) -> Ticket:
         now = self._clock()
         self._breaker.started(now)
+        for allowance in self._allowances:
+            allowance.take()
         return self.limiter.start(now)
 
     def _delay(self) -> float | None:
         now = self._clock()
+        if any(allowance.calls == 0 for allowance in self._allowances):
+            return None
         delay = self.limiter.delay(now)
         return None if delay is None else max(delay, self._breaker.delay(now))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dgt_rag.dice import Dice
-from dgt_rag.errors import Busy, EndpointDown, Exhausted
+from dgt_rag.errors import Busy, EndpointDown, Exhausted, ModelClosed, ModelError
 from dgt_rag.gate import Gate, Rank, Say
 from dgt_rag.limiter import Limiter, Limits, Work
 from dgt_rag.retry import RetryPolicy
@@ -26,6 +26,8 @@ class Guard:
         self.name = name
         self.policy = policy
         self.gate = gate
+        self.resting = 0
+        """How many calls wait to be tried again."""
         self._dice = Dice("retry", name)
 
     @property
@@ -70,7 +72,11 @@ class Guard:
                     wait = self.policy.wait(tries, busy.retry_after, self._dice)
                 if tries >= self.policy.attempts:
                     raise Exhausted(busy.kind, f"{busy} ({tries} tries)") from busy
-            await asyncio.sleep(wait)
+            self.resting += 1
+            try:
+                await asyncio.sleep(wait)
+            finally:
+                self.resting -= 1
 
     async def _once(
         self, attempt: Callable[[], Awaitable[T]], rank: Rank, size: Callable[[T], Work] | None, patient: bool
@@ -90,6 +96,12 @@ class Guard:
         except Busy as error:
             outcome, busy = error.kind, error
             raise
+        except ModelError as error:
+            outcome = error.reason
+            raise
+        except ModelClosed:
+            outcome = "closed"
+            raise
         finally:
             self.gate.ended(ticket, outcome, work, busy)
 
@@ -105,10 +117,13 @@ class Guards:
     """Makes the gate of an endpoint."""
 
     def of(self, name: str, policy: RetryPolicy | None = None, limits: Limits | None = None) -> Guard:
-        """Return the guard of an endpoint; the first who names it sets its policy and limits."""
-        if name not in self.known:
-            policy, limits = policy or RetryPolicy(), limits or Limits(in_flight=64)
-            self.known[name] = Guard(name, policy, self.gate(name, policy, limits, self.say))
+        """Return the guard of an endpoint; the first who names it sets its policy, and the tightest limits hold."""
+        if guard := self.known.get(name):
+            if limits:
+                guard.gate.tighten(limits)
+            return guard
+        policy, limits = policy or RetryPolicy(), limits or Limits(in_flight=64)
+        self.known[name] = Guard(name, policy, self.gate(name, policy, limits, self.say))
         return self.known[name]
 
     @property

@@ -33,6 +33,11 @@ class Limits(Settings):
     output_tpm: float | None = Field(default=None, gt=0)
     """Reply tokens a minute."""
 
+    def within(self, other: "Limits") -> "Limits":
+        """Return the limits that keep to both."""
+        pairs = {key: (getattr(self, key), getattr(other, key)) for key in Limits.model_fields}
+        return Limits(**{key: min(said) for key, pair in pairs.items() if (said := [one for one in pair if one])})
+
 
 @dataclass(frozen=True)
 class Work:
@@ -109,6 +114,16 @@ class Limiter:
         self._blocked_until = self.now
         self._buckets = list(_buckets(self.limits, self.now))
         self.history.append(Change(self.now, self.limit, "start"))
+
+    def tighten(self, limits: Limits, now: float) -> None:
+        """Keep to these limits as well."""
+        both = self.limits.within(limits)
+        if both == self.limits:
+            return
+        self.limits, self._buckets = both, list(_buckets(both, now))
+        self.ceiling = both.in_flight or CEILING
+        if self.limit > self.ceiling:
+            self._set(self.ceiling, now, "declared by another task")
 
     def delay(self, now: float) -> float | None:
         """Return 0 if a call may start now, the seconds until one may, or None if not before one ends."""

@@ -277,16 +277,18 @@ class ConversationDataPoint(Record):
     drop_reason: str | None = None
     drop_detail: str | None = None
     raw: str | None = None
-    """The text of the model that a dropped conversation failed on."""
+    """The text of the model that a conversation failed on."""
+    cut_short: str | None = None
+    """Why a kept conversation ends at its last whole turn: what failed after it, reason first."""
     steps: tuple[Step, ...] = ()
 
     def add(self, *steps: Step) -> "ConversationDataPoint":
         """Return the conversation with these steps at its end."""
         return self.model_copy(update={"steps": (*self.steps, *steps)})
 
-    def keep(self) -> "ConversationDataPoint":
+    def keep(self, cut_short: str = "", raw: str = "") -> "ConversationDataPoint":
         """Return it as finished and good."""
-        return self.model_copy(update={"status": "kept"})
+        return self.model_copy(update={"status": "kept", "cut_short": cut_short or None, "raw": raw or None})
 
     def drop(self, reason: str, detail: str = "", raw: str = "") -> "ConversationDataPoint":
         """Return it as data about a failure."""

@@ -136,7 +136,7 @@ class Task(Settings):
 
     @model_validator(mode="after")
     def _names_are_there(self) -> Self:
-        lines = [*self._turns(), *self._stage_names(), *self._engine_names(), *self._formatter_files()]
+        lines = [*self._turns(), *self._stage_names(), *self._engine_names(), *self._formatter_files(), *self._costs()]
         if lines:
             raise ValidationError.from_exception_data("Task", lines)
         return self
@@ -158,6 +158,15 @@ class Task(Settings):
         if "min_turns" in self.model_fields_set:
             return [_wrong(("min_turns",), f"{self.min_turns} is more than max_turns ({self.max_turns})")]
         return [_wrong(("max_turns",), f"{self.max_turns} is less than min_turns ({self.min_turns}); set that too")]
+
+    def _costs(self) -> list[InitErrorDetails]:
+        """Refuse a limit on what nobody can add up."""
+        asked = {name for stages in self.stages.values() for stage in stages for name in stage.model_names()}
+        free = [name for name in sorted(asked & set(self.models)) if getattr(self.models[name], "prices", "") is None]
+        if self.max_cost is None or not free:
+            return []
+        where = ", ".join(f"models.{name}.prices" for name in free)
+        return [_wrong(("max_cost",), f"what a call costs is not known; give {where}")]
 
     def _stage_names(self) -> list[InitErrorDetails]:
         lines = []

@@ -28,10 +28,18 @@ def unanswerable(body: Body, seen: int) -> Said:
 
 async def program(folder: Path, url: str, **changes: object) -> tuple[int, str]:
     """Run a task of twelve conversations through the command line."""
+    task(folder, "task.yaml", url, **{"concurrency": 1, **changes})
+    return await command_line(folder, "task.yaml")
+
+
+def task(folder: Path, name: str, url: str, **changes: object) -> None:
     model = {"type": "openai", "model": "test-model", "base_url": url, "prices": {"input": 1, "output": 1}}
-    values = task_values(folder, num_outputs=12, models={"generator": model}, concurrency=1, **changes)
-    (folder / "task.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    command = [sys.executable, "-m", "dgt_rag", "task.yaml", "--quiet"]
+    values = task_values(folder, **{"num_outputs": 12, "models": {"generator": model}, **changes})
+    (folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")
+
+
+async def command_line(folder: Path, *names: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "dgt_rag", *names, "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
@@ -68,8 +76,41 @@ async def test_a_budget_that_is_spent_already_is_not_spent_again(tmp_path):
         assert (await program(tmp_path, server.url, max_tokens=20_000))[0] == Exit.BUDGET_SPENT
         asked = len(server.requests)
         assert (await program(tmp_path, server.url, max_tokens=20_000))[0] == Exit.BUDGET_SPENT
-        # what was on the wire when the budget was spent may be asked for again
-        assert len(server.requests) - asked <= 1
+        assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_budget_is_kept_to_but_for_what_is_in_flight_of_which_nothing_is_thrown_away(tmp_path, processes):
+    async with Endpoint(unanswerable, latency=0.05) as server:
+        limit = 60_000
+        code, _ = await program(
+            tmp_path, server.url, max_tokens=limit, concurrency=16, num_outputs=200, processes=processes
+        )
+        assert code == Exit.BUDGET_SPENT
+        used = json.loads((tmp_path / "output/small/run.json").read_text())["usage"]["totals"]
+        assert used["calls"] == len(server.requests) == server.statuses[200]
+        tokens = used["prompt_tokens"] + used["completion_tokens"]
+        assert limit <= tokens <= limit + 16 * tokens / used["calls"]
+
+
+async def test_a_task_that_its_budget_stops_does_not_stop_the_others_of_its_command(tmp_path):
+    async with Endpoint(unanswerable, latency=0.02) as server:
+        task(tmp_path, "one.yaml", server.url, task_name="one", max_tokens=5_000)
+        task(tmp_path, "two.yaml", server.url, task_name="two", num_outputs=3)
+        code, said = await command_line(tmp_path, "one.yaml", "two.yaml")
+    assert code == Exit.BUDGET_SPENT
+    assert "one: max_tokens is reached" in said and said.count("\n") == 1
+    states = {name: json.loads((tmp_path / f"output/{name}/run.json").read_text())["status"] for name in ("one", "two")}
+    assert states == {"one": "stopped", "two": "complete"}
+    assert len(lines(tmp_path / "output/two/final_data.jsonl")) == 3
+
+
+async def test_a_cost_that_cannot_be_known_is_refused(tmp_path):
+    model = {"type": "openai", "model": "test-model", "base_url": "http://localhost:1/v1"}
+    task(tmp_path, "task.yaml", "", models={"generator": model}, max_cost=1.0)
+    code, said = await command_line(tmp_path, "task.yaml")
+    assert code == Exit.YOURS
+    assert "max_cost: what a call costs is not known; give models.generator.prices" in said
 
 
 def test_the_codes_are_told_in_one_place(capsys):

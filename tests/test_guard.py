@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgt_rag.errors import Busy, EndpointDown, Exhausted
-from dgt_rag.gate import Gate
+from dgt_rag.errors import Busy, EndpointDown, Exhausted, ModelError
+from dgt_rag.gate import Allowance, Gate
 from dgt_rag.guard import Guard, Guards
 from dgt_rag.limiter import Limits
 from dgt_rag.retry import RetryPolicy
@@ -227,3 +227,48 @@ async def test_tasks_of_one_command_share_the_guard_of_an_endpoint():
     assert guards.of("one") is guards.of("one", RetryPolicy(attempts=1))
     assert guards.of("one") is not guards.of("two")
     assert guards.waiting == 0
+
+
+async def test_of_the_limits_that_tasks_of_one_command_declare_for_an_endpoint_the_tightest_hold():
+    guards = Guards()
+    limiter = guards.of("one", limits=Limits(in_flight=8, rpm=600)).limiter
+    guards.of("one", limits=Limits())
+    assert (limiter.limit, limiter.limits) == (8, Limits(in_flight=8, rpm=600))
+    guards.of("one", limits=Limits(in_flight=3, rps=5))
+    assert (limiter.limit, limiter.limits) == (3, Limits(in_flight=3, rpm=600, rps=5))
+    guards.of("one", limits=Limits(in_flight=20))
+    assert (limiter.limit, limiter.ceiling) == (3, 3)
+
+
+async def test_a_call_that_is_refused_by_name_is_counted_by_that_name_and_shows_that_the_endpoint_is_there():
+    gate = guard(policy=RetryPolicy(attempts=9, first_wait=0.001))
+
+    async def refused() -> None:
+        raise ModelError("content_filter", "no")
+
+    for _ in range(3):
+        with pytest.raises(ModelError):
+            await gate.call(refused)
+    assert gate.gate.outcomes == {"content_filter": 3}
+    assert gate.limiter.in_flight == 0
+
+
+async def test_an_allowance_holds_calls_back_at_all_endpoints_that_keep_to_it_until_they_forget_it():
+    place, allowance, another = Place(), Allowance(), Allowance()
+    guards = [guard(), guard()]
+    allowance.calls, another.calls = 3, 5
+    for one in guards:
+        one.gate.keep_to(allowance)
+        one.gate.keep_to(another)
+    calls = [asyncio.create_task(guards[n % 2].call(place)) for n in range(6)]
+    await asyncio.sleep(0.05)
+    assert sum(one.gate.outcomes["ok"] for one in guards) == 3
+    assert (allowance.calls, another.calls, sum(one.gate.waiting for one in guards)) == (0, 2, 3)
+    for one in guards:
+        one.gate.forget(allowance)
+    await asyncio.sleep(0.05)
+    assert (another.calls, sum(one.gate.waiting for one in guards)) == (0, 1)
+    for one in guards:
+        one.gate.forget(another)
+    await asyncio.gather(*calls)
+    assert sum(one.gate.outcomes["ok"] for one in guards) == 6

@@ -16,6 +16,7 @@ from building import ROOT, lines, task_values, write_corpus
 from filelock import FileLock
 
 from dgt_rag import load_task, run
+from dgt_rag.commands.display import tell_result
 from dgt_rag.dice import Dice
 from dgt_rag.errors import BudgetSpent, EngineError, StoreError, TaskError
 from dgt_rag.executors.local import work_off
@@ -168,6 +169,20 @@ def test_a_dropped_conversation_is_kept_as_far_as_it_came(tmp_path):
     (row,) = lines(result.folder / "journal.jsonl")
     assert (row["status"], row["drop_reason"], row["raw"]) == ("dropped", "bad_reply", "no JSON")
     assert row["steps"][-1]["content"] == question["message"]
+
+
+def test_what_failed_after_the_last_whole_turn_stands_with_the_conversation_that_is_kept(tmp_path, capsys):
+    asking = {"type": "scripted", "replies": {"user": [{"message": "When are the bins emptied?"}, "no JSON"]}}
+    values = task_values(tmp_path, num_outputs=1, max_attempts=1, min_turns=1)
+    values["models"] = {"generator": {"type": "extractive"}, "asking": asking}
+    values["iteration_stages"][1]["generator"] = "asking"
+    result = run(values)
+    (row,) = lines(result.folder / "final_data.jsonl")
+    assert (row["status"], row["drop_reason"], row["raw"]) == ("kept", None, "no JSON")
+    assert row["cut_short"].startswith("bad_reply: user: ")
+    assert result.facts["figures"]["cut_short"] == {"bad_reply": 1}
+    tell_result(result, 0, quiet=False)
+    assert "kept up to their last whole turn, since something failed after it: 1 bad_reply" in capsys.readouterr().out
 
 
 def test_a_changed_corpus_is_refused_until_the_run_starts_over(tmp_path):

@@ -19,6 +19,7 @@ class Ended(Exception):
         super().__init__(str(why))
         self.talk = talk
         self.why = why
+        self.detail = getattr(why, "detail", "") or str(why)
 
 
 async def through(stages: Sequence[Stage], talk: ConversationDataPoint, bench: Bench) -> ConversationDataPoint:
@@ -73,13 +74,14 @@ def _writable(talk: ConversationDataPoint) -> ConversationDataPoint:
 async def _made(task: Task, bench: Bench, index: int) -> ConversationDataPoint:
     """Make a conversation.
 
-    One that fails falls back to its last whole turn if that is long enough, for a whole turn is whole whatever came after.
+    One that fails falls back to its last whole turn if that is long enough, for a whole turn is whole whatever came after;
+    what failed is kept with it.
     """
     talk = ConversationDataPoint(
         task_name=task.task_name, index=index, conversation_id=f"{task.task_name}-{task.seed}-{index}"
     )
     bench = bench.at(index)
-    whole = talk
+    whole, cut_short, raw = talk, "", ""
     try:
         talk = await through(task.initialization_stages, talk, bench.at("init"))
         while talk.turns < task.max_turns and not talk.closed:
@@ -90,11 +92,10 @@ async def _made(task: Task, bench: Bench, index: int) -> ConversationDataPoint:
         talk = await through(task.termination_stages, talk, bench.at("end"))
     except Ended as end:
         if whole.turns < task.min_turns:
-            why = end.why
-            return end.talk.drop(why.reason, getattr(why, "detail", "") or str(why), why.raw)
-        talk = whole
+            return end.talk.drop(end.why.reason, end.detail, end.why.raw)
+        talk, cut_short, raw = whole, f"{end.why.reason}: {end.detail}", end.why.raw
     if wrong := faults(talk):
         return talk.drop("invalid_conversation", "; ".join(wrong[:5]))
     if task.chat_markers != "keep" and (found := chat_marker(talk)):
         return talk.drop("chat_marker", found)
-    return talk.keep()
+    return talk.keep(cut_short, raw)

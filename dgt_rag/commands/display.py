@@ -5,7 +5,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from dgt_rag.pipeline.progress import Progress
+from dgt_rag.pipeline.progress import Progress, by_kind
 from dgt_rag.pipeline.run import RunResult
 from dgt_rag.report.conversation import as_text
 from dgt_rag.report.summary import Summary
@@ -76,7 +76,7 @@ def told(progress: Progress) -> list[str]:
     """Return the lines that tell how a run is getting on."""
     rate = (progress.kept - progress.resumed) / progress.seconds * 60 if progress.seconds else 0.0
     eta = f", {_time(progress.eta)} to go" if progress.eta is not None and progress.kept < progress.wanted else ""
-    dropped = f", {progress.dropped.total()} dropped" if progress.dropped else ""
+    dropped = f", dropped {by_kind(progress.dropped)}" if progress.dropped else ""
     lines = [
         f"{progress.task_name}: {progress.kept} of {progress.wanted}{dropped}, {progress.in_the_air} in the air, {rate:.0f} a minute{eta}"
     ]
@@ -122,6 +122,8 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append(f"dropped {count}: {reason}{', such as: ' if because else ''}{shortened(because)}")
     if not summary.kept:
         return lines
+    if summary.cut_short:
+        lines.append(f"kept up to their last whole turn, since something failed after it: {by_kind(summary.cut_short)}")
     lines.append(
         f"turns {summary.turns} ({summary.turns / summary.kept:.1f} a conversation), answers rewritten {summary.rewrites}, citations {summary.citations}"
     )

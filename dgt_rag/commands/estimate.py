@@ -39,8 +39,8 @@ class Pilot:
     """The sums over the calls of each conversation, by its index."""
     purposes: Mapping[str, float]
     """Calls of a conversation, by what they are for."""
-    width: int
-    """How many conversations the models take at once."""
+    at_once: int
+    """How many calls the models take at once, as far as the pilot saw."""
     seconds: float
 
     @property
@@ -81,7 +81,8 @@ async def make_pilot(task: Task, count: int) -> Pilot:
         calls = stack.enter_context(open_calls(folder.path / "calls.sqlite"))
         started = time.monotonic()
         talks: dict[int, ConversationDataPoint] = {}
-        async with opened(task, World(say=say, calls=calls)) as bench:
+        world = World(say=say, calls=calls)
+        async with opened(task, world) as bench:
             width = task.concurrency or max((speaker.width for speaker in bench.speakers.values()), default=1)
 
             async def make(index: int) -> None:
@@ -92,7 +93,9 @@ async def make_pilot(task: Task, count: int) -> Pilot:
             except BaseExceptionGroup as errors:
                 raise told_by(errors) from errors
         seconds = time.monotonic() - started
-        return Pilot(tuple(talks[index] for index in range(count)), *_sums(calls, count), width, seconds)
+        places = sum(guard.limiter.limit for guard in world.guards.known.values())
+        at_once = min(places or 1, task.concurrency or places or 1)
+        return Pilot(tuple(talks[index] for index in range(count)), *_sums(calls, count), at_once, seconds)
 
 
 async def _indices(count: int) -> Any:
@@ -135,19 +138,19 @@ def told(task: Task, pilot: Pilot) -> Iterator[str]:
         each = [one[key] for one in pilot.calls.values()]
         if any(each) or key != "cost":
             yield f"{name:<18}{_number(sum(each) / count):>12}{_number(sum(each) / count * begun):>14}   {_number(min(each) * begun)} … {_number(max(each) * begun)}"
-    yield from _times([one["seconds"] for one in pilot.calls.values()], begun, pilot.width)
+    yield from _times([one["seconds"] for one in pilot.calls.values()], begun, pilot.at_once)
     yield "calls of a conversation: " + ", ".join(
         f"{purpose} {number:.1f}" for purpose, number in pilot.purposes.items()
     )
 
 
-def _times(seconds: Sequence[float], begun: float, width: int) -> Iterator[str]:
+def _times(seconds: Sequence[float], begun: float, at_once: int) -> Iterator[str]:
     """Tell the time: calls of one conversation follow one another, conversations go on side by side."""
-    at_once = min(width, max(1, round(begun)))
+    at_once = min(at_once, max(1, round(begun)))
     low, mean, high = (
         max(max(seconds), each * begun / at_once) for each in (min(seconds), sum(seconds) / len(seconds), max(seconds))
     )
-    yield f"time: about {_time(mean)} ({_time(low)} … {_time(high)}) with {at_once} conversations at once; less if the endpoint takes more, which the run finds out"
+    yield f"time: about {_time(mean)} ({_time(low)} … {_time(high)}) with {at_once} calls at once; less if the endpoint takes more, which the run finds out"
 
 
 def _number(value: float) -> str:
@@ -156,5 +159,5 @@ def _number(value: float) -> str:
 
 def _time(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -5,12 +5,13 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dgt_rag.commands.display import Display, tell_result
 from dgt_rag.commands.tasks import add_task_arguments, load_tasks
-from dgt_rag.errors import TaskError, told_by
+from dgt_rag.errors import DgtError, TaskError, told_by
 from dgt_rag.guard import Guards
 from dgt_rag.pipeline.run import RunResult, run_task
 from dgt_rag.pipeline.way import Way
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run every task named, at once; return the worst of their exit codes."""
+    """Run every task named, at once; one that stops does not stop the others. Return the greatest of their exit codes."""
     overrides = [f"num_outputs={args.num_outputs}"] if args.num_outputs is not None else []
     tasks = [loaded.task for loaded in load_tasks(args, *overrides)]
     names = [task.task_name for task in tasks]
@@ -44,12 +45,15 @@ def main(args: argparse.Namespace) -> int:
     _collect_seldom()
     with Display(quiet=args.quiet) as display:
         try:
-            results = asyncio.run(_run_all(tasks, args, display))
+            ended = asyncio.run(_run_all(tasks, args, display))
         except asyncio.CancelledError as stop:
             raise KeyboardInterrupt from stop
-    for result in results:
-        tell_result(result, args.show, args.quiet)
-    return max(result.exit_code for result in results)
+    for one in ended:
+        if isinstance(one, RunResult):
+            tell_result(one, args.show, args.quiet)
+        else:
+            print(one, file=sys.stderr)
+    return max(one.exit_code for one in ended)
 
 
 def _cores() -> int:
@@ -63,7 +67,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def _run_all(tasks: list[Task], args: argparse.Namespace, display: Display) -> list[RunResult]:
+async def _run_all(tasks: list[Task], args: argparse.Namespace, display: Display) -> list[RunResult | DgtError]:
     guards = Guards(say=display.say)
     way = Way(
         restart=args.restart,
@@ -76,13 +80,23 @@ async def _run_all(tasks: list[Task], args: argparse.Namespace, display: Display
     with _stopping_on_signals():
         try:
             async with asyncio.TaskGroup() as group:
-                runs = [group.create_task(run_task(task, way)) for task in tasks]
+                runs = [group.create_task(_ended(task, way, alone=len(tasks) == 1)) for task in tasks]
                 display.start(group)
                 await asyncio.wait(runs)
                 display.stop()
         except BaseExceptionGroup as errors:
             raise told_by(errors) from errors
     return [run.result() for run in runs]
+
+
+async def _ended(task: Task, way: Way, alone: bool) -> RunResult | DgtError:
+    """Return what a run ended with, or what stopped it."""
+    try:
+        return await run_task(task, way)
+    except DgtError as error:
+        if not alone:
+            way.say(f"{task.task_name} has stopped: {error}")
+        return error
 
 
 @contextmanager

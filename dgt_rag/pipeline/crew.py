@@ -59,6 +59,11 @@ class Crew:
         return self._past_hits + sum(mate.hits for mate in self.mates)
 
     @property
+    def unreported(self) -> int:
+        """Calls of the workers that ended and are in no sum yet."""
+        return sum(mate.unreported for mate in self.mates)
+
+    @property
     def load(self) -> float:
         """Seconds of CPU that each takes in a second."""
         return sum(mate.busy for mate in self.mates) / len(self.mates)

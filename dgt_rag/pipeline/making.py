@@ -49,6 +49,10 @@ class Making:
         """Requests that were answered from the store of calls."""
         return self.calls.hits + (self._crew.hits if self._crew else 0)
 
+    def unreported(self) -> int:
+        """Return how many calls of worker processes ended that are not in the sums yet."""
+        return self._crew.unreported if self._crew else 0
+
     def totals(self) -> dict[str, Any]:
         """Return the sums over the calls so far, those of worker processes among them."""
         totals = self.calls.totals()

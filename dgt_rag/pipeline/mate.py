@@ -40,6 +40,8 @@ class Mate:
         """Seconds of CPU in a second."""
         self.spent: Mapping[str, float] = {}
         """Sums over the calls made there, by name."""
+        self.unreported = 0
+        """Calls that ended there and are not in those sums yet."""
         self.hits = 0
         """Requests that were answered there from the store of calls."""
         self.making: dict[int, asyncio.Future[ConversationDataPoint]] = {}
@@ -77,6 +79,7 @@ class Mate:
             case ("ended", name, number, outcome, work, why):
                 busy = Busy(*why) if why else None
                 self._gate(name).ended(self._tickets.pop((name, number)), outcome, work, busy)
+                self.unreported += 1
                 self._changed(name)
             case ("leave", name, number):
                 self._leave(name, number)
@@ -85,7 +88,7 @@ class Mate:
             case ("made", index, line):
                 self._made(index, line)
             case ("spent", spent, hits, busy):
-                self.spent, self.hits, self.busy = spent, hits, busy
+                self.spent, self.hits, self.busy, self.unreported = spent, hits, busy, 0
             case ("say", line):
                 self._lead.say(line)
             case ("ready",) if not self.ready.done():

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from dgt_rag.errors import BudgetSpent, Exit, told_by
+from dgt_rag.errors import Exit, told_by
 from dgt_rag.guard import Guard
 from dgt_rag.loader import task_text
+from dgt_rag.pipeline.budget import Budget
 from dgt_rag.pipeline.ledger import Ledger
 from dgt_rag.pipeline.making import Making
 from dgt_rag.pipeline.opening import offered_by, opened
 from dgt_rag.pipeline.order import Order
-from dgt_rag.pipeline.progress import Progress
+from dgt_rag.pipeline.progress import Progress, by_kind
 from dgt_rag.pipeline.way import Way
 from dgt_rag.plugins import answering_for
 from dgt_rag.records import ConversationDataPoint, ToolSpec
@@ -59,6 +60,9 @@ async def run_task(task: Task, way: Way | None = None) -> RunResult:
         folder = RunFolder(Path(task.output_dir) / task.task_name)
         stack.callback(folder.close)
         calls = stack.enter_context(open_calls(folder.path / "calls.sqlite", way.cache))
+        if way.restart:
+            # what an endpoint could do then says nothing of what it can do now
+            calls.forget()
         order = Order()
         world = World(guards=way.guards, say=way.say, calls=calls, corpora=way.corpora, order=order)
         bench = await stack.enter_async_context(opened(task, world))
@@ -80,7 +84,13 @@ class Run:
         self._corpus = 0
         self._making = Making(task, way, folder.path, calls, bench)
         self._totals = self._making.totals
-        self.progress = Progress(task.task_name, task.num_outputs, totals=self._totals, endpoints=self._endpoint_lines)
+        self.progress = Progress(
+            task.task_name,
+            task.num_outputs,
+            totals=self._totals,
+            unreported=self._making.unreported,
+            endpoints=self._endpoint_lines,
+        )
 
     async def go(self, order: Order) -> RunResult:
         """Make what is owed, then write the rows; on the way out of a stop as well."""
@@ -111,11 +121,7 @@ class Run:
         return result
 
     def _endpoint_lines(self) -> list[str]:
-        guards = self.way.guards.known.values()
-        return [
-            f"{guard.name}: {guard.limiter.in_flight} in flight of {guard.limiter.limit}, {guard.gate.waiting} waiting"
-            for guard in guards
-        ]
+        return [_line(guard) for guard in self.way.guards.known.values()]
 
     async def _identity(self) -> dict[str, str]:
         marks = {}
@@ -128,33 +134,16 @@ class Run:
         self.progress.resumed = sum(1 for _ in ledger.journal.kept(self.task.num_outputs))
         self.progress.kept = self.progress.resumed
         self.way.watch(self.progress)
+        budget = Budget(self.task, self.folder.path, self.way.guards, self.progress)
         try:
             async with asyncio.TaskGroup() as group:
-                keeper = group.create_task(self._keep_within_budget())
+                keeper = group.create_task(budget.keep())
                 await self._making.make(ledger, order, self.progress)
                 keeper.cancel()
         except BaseExceptionGroup as errors:
             raise told_by(errors) from errors
-
-    async def _keep_within_budget(self) -> None:
-        if self.task.max_minutes is None and self.task.max_tokens is None and self.task.max_cost is None:
-            return
-        while True:
-            spent = self._totals()
-            tokens = spent["prompt_tokens"] + spent["completion_tokens"]
-            limits = (
-                ("max_minutes", self.task.max_minutes, self.progress.seconds / 60),
-                ("max_tokens", self.task.max_tokens, tokens),
-                ("max_cost", self.task.max_cost, spent["cost"] or 0.0),
-            )
-            for key, limit, used in limits:
-                if limit is not None and used >= limit:
-                    # minutes are those of this process, the others those of the run
-                    more = "" if key == "max_minutes" else " with more"
-                    raise BudgetSpent(
-                        f"{self.folder.path}: {key} is reached ({used:.6g} of {limit:g}); the same command{more} goes on from here"
-                    )
-            await asyncio.sleep(0.1)
+        finally:
+            budget.release()
 
     async def _finish(self, journal: Journal, ledger: Ledger, made_from: dict[str, str], status: str) -> RunResult:
         """Write what there is, in index order, and the facts about it."""
@@ -231,6 +220,15 @@ async def _outlast(work: asyncio.Future[None]) -> asyncio.CancelledError | None:
 
 def _json(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+
+
+def _line(guard: Guard) -> str:
+    """Return how an endpoint is now, and how often its calls ended otherwise than with an answer."""
+    failed = {kind: count for kind, count in guard.gate.outcomes.items() if kind not in ("ok", "cancelled")}
+    resting = f", {guard.resting} to be tried again" if guard.resting else ""
+    kinds = f"; so far {by_kind(failed)}" if failed else ""
+    now = f"{guard.limiter.in_flight} in flight of {guard.limiter.limit}, {guard.gate.waiting} waiting"
+    return f"{guard.name}: {now}{resting}{kinds}"
 
 
 def _endpoint(guard: Guard) -> dict[str, JsonValue]:

@@ -33,6 +33,8 @@ from dgt_rag.world import World
 
 _TELL = 0.25
 """Seconds between two reports of what was spent."""
+_TELL_OF_BUDGET = 0.05
+"""The same where a budget has to be kept to."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ class Worker:
         before, cpu, at = self._calls.totals(), time.process_time(), time.monotonic()
         try:
             while True:
-                await asyncio.sleep(_TELL)
+                await asyncio.sleep(_TELL_OF_BUDGET if self._task.max_tokens or self._task.max_cost else _TELL)
                 now, clock = time.process_time(), time.monotonic()
                 self._tell_spent(before, (now - cpu) / (clock - at))
                 cpu, at = now, clock

@@ -25,6 +25,8 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     because: dict[str, str] = field(default_factory=dict)
     """What the first that was dropped for a reason says of it."""
+    cut_short: Counter[str] = field(default_factory=Counter)
+    """How many of those kept end at their last whole turn since something failed after it, by reason."""
     patterns: Counter[str] = field(default_factory=Counter)
     answerability: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
@@ -37,6 +39,8 @@ class Summary:
         """Count a kept conversation."""
         self.kept += 1
         self.turns += talk.turns
+        if talk.cut_short:
+            self.cut_short[talk.cut_short.partition(":")[0]] += 1
         self.patterns.update(talk.patterns)
         for document in (*(talk.scenario.documents if talk.scenario else ()), *talk.found()):
             self._add_document(document)
@@ -72,6 +76,7 @@ class Summary:
             "asked": self.asked,
             "kept": self.kept,
             "dropped": dict(sorted(self.dropped.items())),
+            "cut_short": dict(sorted(self.cut_short.items())),
             "turns": self.turns,
             "tool_calls": self.tool_calls,
             "failed_tool_calls": self.failed_calls,
