@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +165,34 @@ def test_an_identity_changes_with_the_vectors_and_not_with_the_address() -> None
     ]
     identities = {OpenAIEmbedder.model_validate({"model": "m", **other}).identity() for other in others}
     assert len(identities | {one.identity()}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("embedder", [Model2VecEmbedder, SentenceTransformersEmbedder])
+@pytest.mark.parametrize("size", [10, 40_000_000])
+def test_a_models_identity_changes_with_what_is_in_its_folder_and_not_with_its_age(
+    embedder: type[Embedder], size: int, tmp_path: Path
+) -> None:
+    weights, folder = tmp_path / "model/1_Pooling/weights.bin", tmp_path / "model"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"a" * size)
+    (folder / "config.json").write_text("{}")
+    one = embedder(model=str(folder))
+    first = one.identity()
+    os.utime(weights, (1, 1))
+    (folder / "README.md").write_text("a remark")
+    (folder / ".cache").write_text("1")
+    assert one.identity() == first
+    identities = {first}
+    for path, content in [(weights, b"b" * size), (weights, b"a" * (size - 1)), (folder / "config.json", b"[]")]:
+        path.write_bytes(content)
+        identities.add(one.identity())
+    (folder / "extra.json").write_text("")
+    identities.add(one.identity())
+    assert len(identities) == 5
+
+
+def test_a_model_named_on_the_hub_is_known_by_its_name_alone() -> None:
+    assert Model2VecEmbedder(model="some/model").identity() == 'model2vec {"model":"some/model"}'
 
 
 async def test_model2vec_finds_what_is_meant_with_a_model_from_a_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,16 @@ from embedding_server import embedding_server, skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tiny_model import make_tiny_model
 
 from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
+from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.vector import VectorEngine
-from dgt_rag.engines.vector_search import exact, through_faiss
+from dgt_rag.engines.vector_faiss import kept_index, make_index, through
+from dgt_rag.engines.vector_search import exact
 from dgt_rag.engines.vector_store import unit
 from dgt_rag.errors import EngineError, TaskError
 from dgt_rag.records import Document
@@ -169,15 +172,17 @@ async def test_a_build_that_broke_down_goes_on_where_it_was(tmp_path: Path) -> N
     broken, said = Letters(fails_after=30), []
     with pytest.raises(EngineError, match="the embedder broke down"):
         await searched(VectorEngine(embedder=broken, path=path), "bbb")
-    rows = next(tmp_path.rglob("vectors.f32"))
-    with rows.open("ab") as file:
+    part = next(tmp_path.rglob("*.part"))
+    with part.open("ab") as file:
         file.write(b"torn")
     mended = Letters()
     found = await searched(VectorEngine(embedder=mended, path=path), "bbb", World(say=said.append))
     assert "going on after" in said[0]
     assert 20 < len(mended.seen) < 40
     assert found == await searched(VectorEngine(embedder=Letters(), path=path, index_dir=tmp_path / "new"), "bbb")
-    assert rows.read_bytes() == next((tmp_path / "new").rglob("vectors.f32")).read_bytes()
+    rows, others = next(part.parent.glob("*.f32")), next((tmp_path / "new").rglob("*.f32"))
+    assert rows.read_bytes() == others.read_bytes()
+    assert not part.exists()
 
 
 async def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -198,7 +203,7 @@ async def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
         f"asyncio.run(searched(VectorEngine(embedder=Slow(), path={str(path)!r}), 'a'))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
-    while not (rows := next(tmp_path.rglob("vectors.f32"), None)) or rows.stat().st_size < 26 * 4 * 40:
+    while not (part := next(tmp_path.rglob("[0-9a-f]*.part"), None)) or part.stat().st_size < 26 * 4 * 40:
         assert process.poll() is None
         await asyncio.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -206,7 +211,7 @@ async def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
     mended = Letters()
     assert await searched(VectorEngine(embedder=mended, path=path), words(400)[321]) != []
     assert len(mended.seen) <= 401 - 40
-    assert len(rows.read_bytes()) == 400 * 26 * 4
+    assert len(part.with_suffix(".f32").read_bytes()) == 400 * 26 * 4
 
 
 async def test_two_that_build_at_once_share_the_work(tmp_path: Path) -> None:
@@ -245,9 +250,9 @@ async def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> No
     engine = VectorEngine(embedder=Letters(fails_after=6), path=path)
     with pytest.raises(EngineError, match="broke down"):
         await searched(engine, "bbb")
-    rows = next(tmp_path.rglob("vectors.f32"))
-    rows.unlink()
-    rows.symlink_to("/dev/full")
+    part = next(tmp_path.rglob("*.part"))
+    part.unlink()
+    part.symlink_to("/dev/full")
     with pytest.raises(EngineError, match="cannot keep the vectors here"):
         await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
 
@@ -311,14 +316,14 @@ def test_a_faiss_index_finds_most_of_the_nearest_and_scores_them_exactly(tmp_pat
         (centres[numbers.integers(0, 200, 20_000)] + 0.5 * numbers.normal(size=(20_000, 32))).astype(np.float32)
     )
     queries = matrix[::400] + 0.05 * numbers.normal(size=(50, 32)).astype(np.float32)
-    ranked, true = through_faiss(matrix, tmp_path / "ivf.faiss"), exact(matrix)
+    ranked, true = through(make_index(matrix, tmp_path / "a.faiss"), matrix), exact(matrix)
     recalls = []
     for query in queries:
         places, scores = ranked(query, 10, None)
         assert np.allclose(scores, matrix[places] @ query, atol=1e-5)
         recalls.append(len(set(places[:10]) & set(true(query, 10, None)[0][:10])) / 10)
     assert sum(recalls) / len(recalls) > 0.95
-    again = through_faiss(matrix, tmp_path / "ivf.faiss")
+    again = through(kept_index(matrix, tmp_path / "a.faiss"), matrix)
     assert all(np.array_equal(again(query, 10, None)[0], ranked(query, 10, None)[0]) for query in queries)
     mask = np.zeros(20_000, np.bool_)
     mask[numbers.integers(0, 20_000, 30)] = True
@@ -334,10 +339,213 @@ async def test_beyond_exact_up_to_an_index_serves_and_is_kept(tmp_path: Path) ->
     engine = VectorEngine(embedder=Letters(batch=500), path=path, exact_up_to=1000)
     found = await searched(engine, words(3000)[1234], limit=5)
     assert found == await searched(VectorEngine(embedder=Letters(), path=path), words(3000)[1234], limit=5)
-    kept = next(tmp_path.rglob("ivf.faiss"))
+    kept = next(tmp_path.rglob("*.faiss"))
     before = kept.stat().st_mtime_ns
     await searched(engine, "a")
     assert kept.stat().st_mtime_ns == before
+
+
+def kept(folder: Path) -> list[str]:
+    """Return the endings of all files that hold vectors, or say what they are."""
+    return sorted(path.suffix for path in folder.rglob("*") if path.suffix in {".f32", ".part", ".json", ".faiss"})
+
+
+def filtered(path: Path, **settings: Any) -> list[VectorEngine]:
+    """Return engines on one file that see all of it, and half of it."""
+    return [
+        VectorEngine(embedder=Letters(), path=path, filter=chosen, **settings)
+        for chosen in ({}, {"kind": 1}, {"kind": 0})
+    ]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["beside the corpus", "in index_dir"])
+async def test_engines_of_other_filters_on_one_file_serve_at_once_and_each_has_its_own_vectors(
+    tmp_path: Path, shared: bool
+) -> None:
+    path = write(tmp_path / "c.jsonl", words(60))
+    settings = {"index_dir": tmp_path / "kept"} if shared else {}
+    for _ in range(2):
+        engines = filtered(path, **settings)
+        async with AsyncExitStack() as stack:
+            opened = [await stack.enter_async_context(engine.open(World(name="v"))) for engine in engines]
+            found = [
+                {hit.document.doc_id for hit in await retriever.search("abcdefghijklmnopqrstuvwxyz", 60)}
+                for retriever in opened
+            ]
+        everything = {f"d{n:03}" for n in range(60)}
+        assert found == [everything, {f"d{n:03}" for n in range(1, 60, 2)}, {f"d{n:03}" for n in range(0, 60, 2)}]
+    assert [len(engine.embedder.seen) for engine in engines] == [1, 1, 1]
+    assert kept(tmp_path).count(".f32") == 3
+
+
+async def test_two_processes_of_other_filters_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", words(400))
+    program = (
+        "import asyncio, sys; sys.path.insert(0, 'tests')\n"
+        "from test_vector import *\n"
+        "async def main():\n"
+        f"    engine = filtered(Path({str(path)!r}))[int(sys.argv[1])]\n"
+        "    async with engine.open(World()) as retriever:\n"
+        "        print('open', flush=True)\n"
+        "        sys.stdin.readline()\n"
+        "        print(len(await retriever.search('abcdefghijklmnopqrstuvwxyz', 400)))\n"
+        "asyncio.run(main())\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, number],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in "0120"
+    ]
+    assert [process.stdout.readline() for process in started] == ["open\n"] * 4
+    assert [process.communicate("go\n")[0] for process in started] == ["400\n", "200\n", "200\n", "400\n"]
+    assert [process.returncode for process in started] == [0] * 4
+
+
+async def test_vectors_in_use_outlive_those_that_take_their_place(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", words(2000))
+    async with VectorEngine(embedder=Letters(batch=500), path=path).open(World()) as retriever:
+        (old,) = tmp_path.rglob("*.f32")
+        write(path, words(20))
+        await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+        assert not old.exists()
+        assert retriever.matrix.shape == (2000, 26)
+        assert np.allclose(np.linalg.norm(retriever.matrix, axis=1), 1, atol=1e-5)
+    assert kept(tmp_path / "c.jsonl.dgt-vectors") == [".f32", ".json"]
+
+
+async def test_the_vectors_of_a_changed_corpus_are_kept_until_the_new_ones_are_whole(tmp_path: Path) -> None:
+    path, folder = write(tmp_path / "c.jsonl", words(20)), tmp_path / "c.jsonl.dgt-vectors"
+    await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    for count in (30, 40):
+        write(path, words(count))
+        with pytest.raises(EngineError, match="broke down"):
+            await searched(VectorEngine(embedder=Letters(fails_after=12), path=path), "bbb")
+        assert kept(folder).count(".f32") == kept(folder).count(".part") == 1
+    write(path, words(20))
+    back = Letters()
+    await searched(VectorEngine(embedder=back, path=path), "bbb")
+    assert len(back.seen) == 1
+    write(path, words(40))
+    await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    assert kept(folder) == [".f32", ".json"]
+
+
+async def test_vectors_left_by_other_settings_are_told_with_their_size(tmp_path: Path) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(60)), []
+    for engine in filtered(path):
+        await searched(engine, "bbb", World(say=said.append))
+    assert len(said) == 2
+    assert said[0].startswith(f"{path}.dgt-vectors: 1 other folder of vectors, by other settings, holds 0.0 MB")
+    assert said[1].startswith(f"{path}.dgt-vectors: 2 other folders of vectors, by other settings, hold 0.0 MB")
+
+
+@pytest.mark.parametrize("left", [0, 26 * 4 * 7, 26 * 4 * 60 - 1])
+async def test_vectors_that_were_cut_are_made_anew_and_it_is_told(tmp_path: Path, left: int) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(60)), []
+    found = await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    (rows,) = tmp_path.rglob("*.f32")
+    whole = rows.read_bytes()
+    os.truncate(rows, left)
+    assert await searched(VectorEngine(embedder=Letters(), path=path), "bbb", World(say=said.append)) == found
+    assert said == [f"{rows}: damaged; its vectors are made anew"]
+    assert rows.read_bytes() == whole
+
+
+async def test_a_note_that_cannot_be_read_costs_the_vectors_and_is_told(tmp_path: Path) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(60)), []
+    found = await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    (note,) = (tmp_path / "c.jsonl.dgt-vectors").rglob("*.json")
+    note.write_text('{"format": 2, "dim')
+    assert await searched(VectorEngine(embedder=Letters(), path=path), "bbb", World(say=said.append)) == found
+    assert ["damaged; its vectors are made anew" in line for line in said] == [True]
+
+
+async def test_a_model_trained_anew_in_its_folder_has_its_vectors_made_anew(tmp_path: Path) -> None:
+    skip_without("model2vec")
+    path, said = write(tmp_path / "c.jsonl", ["beans", "ferry", "dog"]), []
+    engine = VectorEngine(embedder=Model2VecEmbedder(model=str(tmp_path / "model")), path=path)
+    make_tiny_model(tmp_path / "model", ["beans ferry dog"])
+    assert await searched(engine, "ferry", World(say=said.append)) == ["d001"]
+    # the same words in places of their own that are others: read by the old vectors, a ferry is beans
+    make_tiny_model(tmp_path / "model", ["zebra ferry cat"])
+    assert await searched(engine, "ferry", World(say=said.append)) == ["d001"]
+    assert ["the embedder has changed; its vectors are made anew" in line for line in said] == [True]
+    assert kept(tmp_path / "c.jsonl.dgt-vectors") == [".f32", ".json"]
+
+
+async def test_an_embedder_that_gives_no_numbers_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", words(6))
+    with pytest.raises(EngineError, match="the embedder gives vectors of no numbers"):
+        await searched(VectorEngine(embedder=Letters(letters=0), path=path), "bbb")
+
+
+def through_an_index(path: Path) -> VectorEngine:
+    return VectorEngine(embedder=Letters(batch=500), path=path, exact_up_to=1000)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+async def test_an_index_that_was_cut_is_made_anew_and_it_is_told(tmp_path: Path, share: float) -> None:
+    skip_without("faiss")
+    path, said = write(tmp_path / "c.jsonl", words(3000)), []
+    found = await searched(through_an_index(path), "abc")
+    (index,) = tmp_path.rglob("*.faiss")
+    whole = index.read_bytes()
+    os.truncate(index, int(len(whole) * share))
+    assert await searched(through_an_index(path), "abc", World(say=said.append)) == found
+    assert said == [f"{index}: damaged; it is made anew"]
+    assert len(index.read_bytes()) == len(whole)
+    assert await searched(through_an_index(path), "abc", World(say=said.append)) == found
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a full disk is made with /dev/full")
+async def test_an_index_that_finds_no_room_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    skip_without("faiss")
+    path = write(tmp_path / "c.jsonl", words(3000))
+    await searched(VectorEngine(embedder=Letters(batch=500), path=path), "abc")
+    (rows,) = tmp_path.rglob("*.f32")
+    draft = rows.with_suffix(".faiss.part")
+    draft.symlink_to("/dev/full")
+    with pytest.raises(
+        EngineError, match=r"cannot keep the index here \(No space left on device\); set `index_dir`"
+    ) as refused:
+        await searched(through_an_index(path), "abc")
+    assert "\n" not in str(refused.value)
+    assert not draft.is_symlink()
+    assert kept(rows.parent) == [".f32", ".json"]
+    assert len(await searched(through_an_index(path), "abc")) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file is kept from growing by a limit of the process")
+@pytest.mark.parametrize("missing", [1, 100, 5_000, 100_000])
+def test_an_index_of_which_any_part_finds_no_room_is_never_kept(tmp_path: Path, missing: int) -> None:
+    skip_without("faiss")
+    resource = pytest.importorskip("resource")
+    matrix = unit(np.random.default_rng(7).normal(size=(5000, 26)).astype(np.float32))
+    make_index(matrix, tmp_path / "whole.faiss")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "whole.faiss").stat().st_size - missing, hard))
+    try:
+        with pytest.raises(OSError, match=r"too large|cannot be read back; is the disk full\?"):
+            make_index(matrix, tmp_path / "cut.faiss")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.faiss"]
+
+
+async def test_two_that_need_an_index_at_once_make_it_once(tmp_path: Path) -> None:
+    skip_without("faiss")
+    path, said = write(tmp_path / "c.jsonl", words(3000)), []
+    await searched(VectorEngine(embedder=Letters(batch=500), path=path), "abc")
+    world = World(say=said.append)
+    found = await asyncio.gather(*(searched(through_an_index(path), "abc", world) for _ in range(2)))
+    assert found[0] == found[1]
+    assert kept(tmp_path / "c.jsonl.dgt-vectors") == [".f32", ".faiss", ".json"]
 
 
 async def test_a_real_model_finds_what_bm25_cannot(tmp_path: Path) -> None:

@@ -33,9 +33,13 @@ class Embedder(Plugin, ABC):
     max_characters: int | None = Field(default=None, ge=1)
     """Longer texts are cut to this before they are embedded; for endpoints that refuse what is too long."""
 
+    def describe(self) -> str:
+        """Return the settings that decide the vectors of passages."""
+        return f"{self.plugin_name()} {self.model_dump_json(exclude=set(self.neutral), exclude_defaults=True)}"
+
     def identity(self) -> str:
         """Return a name for the vectors of passages; an index made under another name cannot be searched with these."""
-        return f"{self.plugin_name()} {self.model_dump_json(exclude=set(self.neutral), exclude_defaults=True)}"
+        return self.describe()
 
     @abstractmethod
     @asynccontextmanager

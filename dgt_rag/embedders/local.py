@@ -1,7 +1,9 @@
 """What embedders share whose model is loaded into this process."""
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from abc import ABC
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +25,46 @@ def _folder_or_name(model: str) -> str:
 
 ModelName = Annotated[str, AfterValidator(_folder_or_name)]
 """A folder, looked for like any other path of a task; what is not there is a name on the hub."""
+
+_PIECES = 256
+_PIECE = 1 << 16
+"""Bytes of a piece; files of up to 16 MiB are read whole."""
+
+
+class LocalEmbedder(Embedder, ABC):
+    """Base of embedders that load a model; one from a folder is told by what is in its files."""
+
+    model: ModelName
+    """A folder, or a name on the hub."""
+
+    def identity(self) -> str:
+        """Return a name that changes with the weights, as far as they can be seen."""
+        folder = Path(self.model)
+        return f"{self.describe()} {_content(folder)}" if folder.is_dir() else self.describe()
+
+
+def _content(folder: Path) -> str:
+    """Return a digest of a model's files, the same for a copy: times of change do not count, nor do notes."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if path.is_file() and path.suffix != ".md" and not any(part.startswith(".") for part in name.parts):
+                digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+                for piece in _pieces(path):
+                    digest.update(piece)
+    except OSError as error:
+        raise EngineError(f"{folder}: the model cannot be read ({error.strerror})") from error
+    return digest.hexdigest()[:16]
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Read a file, a large one in pieces spread evenly over it: other weights differ all over."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for start in range(0, size, max(size // _PIECES, _PIECE)):
+            file.seek(start)
+            yield file.read(_PIECE)
 
 
 class LocalEncoder(Encoder):

@@ -6,18 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from dgt_rag.embedders.base import Embedder, Encoder
-from dgt_rag.embedders.local import LocalEncoder, ModelName, load
+from dgt_rag.embedders.base import Encoder
+from dgt_rag.embedders.local import LocalEmbedder, LocalEncoder, load
 from dgt_rag.errors import not_installed
 from dgt_rag.world import World
 
 
-class Model2VecEmbedder(Embedder):
+class Model2VecEmbedder(LocalEmbedder):
     """A model2vec model, from a folder or by its name on the hub; quick without a GPU."""
 
     type: Literal["model2vec"] = "model2vec"
-    model: ModelName
-    """A folder, or a name on the hub."""
     batch: int = Field(default=1024, ge=1)
     """Texts embedded in one call at most."""
 

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from dgt_rag.embedders.base import Embedder, Encoder, TextKind
-from dgt_rag.embedders.local import LocalEncoder, ModelName, load
+from dgt_rag.embedders.local import LocalEmbedder, LocalEncoder, load
 from dgt_rag.errors import not_installed
 from dgt_rag.world import World
 
 
-class SentenceTransformersEmbedder(Embedder):
+class SentenceTransformersEmbedder(LocalEmbedder):
     """A sentence-transformers model, from a folder or by its name on the hub.
 
     A model's own prompts for questions and passages are used, unless a prefix is given.
@@ -21,8 +21,6 @@ class SentenceTransformersEmbedder(Embedder):
     neutral: ClassVar[frozenset[str]] = Embedder.neutral | {"device"}
 
     type: Literal["sentence_transformers"] = "sentence_transformers"
-    model: ModelName
-    """A folder, or a name on the hub."""
     device: str | None = None
     """`cpu`, `cuda`, `mps`, …; the fastest there is if not given."""
     dimensions: int | None = Field(default=None, ge=1)

@@ -1,6 +1,8 @@
 """`search/vector`: documents found by meaning, through vectors that an embedder makes of them."""
 
+import asyncio
 import hashlib
+import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +19,7 @@ from dgt_rag.engines.borrowed import opened
 from dgt_rag.engines.file import FileEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.errors import not_installed
-from dgt_rag.plugins import InputFile
+from dgt_rag.plugins import InputFile, OwnFolder
 from dgt_rag.records import Document
 from dgt_rag.world import World
 
@@ -40,7 +42,7 @@ class VectorEngine(SearchToolEngine):
     """Our names for the corpus's fields."""
     on_bad_line: OnBadLine = "refuse"
     """What to do about a line that cannot be read or repeats an id."""
-    index_dir: Path | None = None
+    index_dir: OwnFolder | None = None
     """Where the vectors are kept: beside the corpus if it is a file, else only for this run, unless given."""
     exact_up_to: int = Field(default=100_000, ge=0)
     """Up to this many documents all are compared; beyond, a faiss index finds most of the nearest much sooner."""
@@ -70,8 +72,9 @@ class VectorEngine(SearchToolEngine):
             lender = await stack.enter_async_context(self._lender(world))
             encoder = await stack.enter_async_context(self.embedder.open(world))
             folder = self._folder(world) or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")))
-            matrix = await build(folder, self.embedder.identity(), lender, encoder, world.say)
-            ranked = await ranking(matrix, folder, self.exact_up_to, world.say)
+            identity = await asyncio.to_thread(self.embedder.identity)
+            store, matrix = await build(folder, identity, lender, encoder, world.say)
+            ranked = await ranking(matrix, store, self.exact_up_to, world.say)
             yield VectorRetriever(lender, encoder, matrix, ranked, self.relevance_threshold)
 
     @asynccontextmanager
@@ -91,11 +94,15 @@ class VectorEngine(SearchToolEngine):
             yield retriever
 
     def _folder(self, world: World) -> Path | None:
-        """Return where the vectors of this embedder are kept: no two embedders share a folder."""
-        own = hashlib.sha256(self.embedder.identity().encode()).hexdigest()[:12]
+        """Return where the vectors of these settings are kept; engines of other settings never share a folder."""
+        file = self.path.name if self.path else None
+        seen = self.model_dump(mode="json", include={"format", "projection", "filter"})
+        own = hashlib.sha256(json.dumps([self.embedder.describe(), file, seen], sort_keys=True).encode()).hexdigest()[
+            :12
+        ]
         beside = self.path.with_name(f"{self.path.name}.dgt-vectors") / own if self.path else None
         return self._named(world, own) or beside
 
     def _named(self, world: World, part: str) -> Path | None:
         """Return a folder of this engine's own under `index_dir`, if one is given."""
-        return self.index_dir.expanduser() / f"{world.name or 'vectors'}-{part}" if self.index_dir else None
+        return self.index_dir / f"{world.name or 'vectors'}-{part}" if self.index_dir else None

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.base import Retriever
-from dgt_rag.engines.vector_search import Ranking, exact, through_faiss
-from dgt_rag.engines.vector_store import Manifest, Matrix, VectorStore
+from dgt_rag.engines.vector_faiss import kept_index, make_index, through
+from dgt_rag.engines.vector_search import Ranking, exact
+from dgt_rag.engines.vector_store import Manifest, Matrix, Origin, VectorStore
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 
@@ -24,28 +26,35 @@ _PROGRESS = 5.0
 """Seconds between two lines about the progress of a build."""
 
 
-async def build(folder: Path, identity: str, lender: Retriever, encoder: Encoder, say: Say) -> Matrix:
-    """Return the vectors of a retriever's documents, made now as far as they are not in the folder."""
-    store = VectorStore(folder)
+async def build(
+    folder: Path, identity: str, lender: Retriever, encoder: Encoder, say: Say
+) -> tuple[VectorStore, Matrix]:
+    """Return the vectors of a retriever's documents, made now as far as they are not in the folder, and their store."""
     fingerprint, count = await lender.fingerprint(), await lender.count()
     if not count:
         raise EngineError("search/vector: empty corpus: there is no document in it")
-    wanted = (identity, fingerprint, count)
+    store = VectorStore(folder, Origin(embedder=identity, fingerprint=fingerprint, count=count))
+    while (matrix := store.matrix()) is None:
+        async with _alone(store, say):
+            # another process may have made them meanwhile
+            if store.matrix() is None:
+                await Build(store, lender, encoder, say).run()
+    return store, matrix
+
+
+@asynccontextmanager
+async def _alone(store: VectorStore, say: Say) -> AsyncIterator[None]:
+    """Hold the lock of a folder of vectors; whoever comes second waits."""
     waiting = False
-    while not (known := store.manifest()) or _what(known) != wanted or not store.whole(known):
+    while True:
         with store.locked() as mine:
             if mine:
-                await Build(store, lender, encoder, say).run(*wanted)
-        if not mine:
-            if not waiting:
-                say(f"{folder}: another process is making these vectors; waiting for it")
-            waiting = True
-            await asyncio.sleep(_LOOK_AGAIN)
-    return store.matrix(known)
-
-
-def _what(manifest: Manifest) -> tuple[str, str, int]:
-    return manifest.embedder, manifest.fingerprint, manifest.count
+                yield
+                return
+        if not waiting:
+            say(f"{store.folder}: another process is making these vectors; waiting for it")
+        waiting = True
+        await asyncio.sleep(_LOOK_AGAIN)
 
 
 class Build:
@@ -57,16 +66,14 @@ class Build:
         self.encoder = encoder
         self.say = say
 
-    async def run(self, identity: str, fingerprint: str, count: int) -> None:
+    async def run(self) -> None:
         """Add the rows that are missing."""
-        known, done = self._so_far((identity, fingerprint, count))
+        count = self.store.origin.count
+        known, done = self._so_far()
         told = time.monotonic()
         async with aclosing(self._vectors(done)) as made:
             async for vectors in made:
-                if known is None:
-                    dimension = vectors.shape[1]
-                    known = Manifest(embedder=identity, fingerprint=fingerprint, count=count, dimension=dimension)
-                    self.store.start(known)
+                known = known or self._begin(vectors)
                 self._check(known, vectors)
                 await asyncio.to_thread(self.store.add, vectors)
                 done += len(vectors)
@@ -77,18 +84,36 @@ class Build:
             raise EngineError(
                 f"search/vector: {done:,} documents came, {count:,} were counted; is the corpus changing?"
             )
+        await asyncio.to_thread(self.store.publish)
 
-    def _so_far(self, wanted: tuple[str, str, int]) -> tuple[Manifest | None, int]:
+    def _so_far(self) -> tuple[Manifest | None, int]:
         """Return what an earlier build left of these vectors, and how many."""
-        known = self.store.manifest()
-        if known is None:
-            return None, 0
-        if _what(known) != wanted or (done := self.store.done(known)) > known.count:
-            self.say(f"{self.store.folder}: the corpus has changed; its vectors are made anew")
-            return None, 0
-        if done:
-            self.say(f"{self.store.folder}: going on after {done:,} of {known.count:,} vectors")
+        store = self.store
+        known, done = store.resume()
+        if store.rows.exists():
+            self.say(f"{store.rows}: damaged; its vectors are made anew")
+        elif done:
+            self.say(f"{store.folder}: going on after {done:,} of {store.origin.count:,} vectors")
+        elif before := store.before():
+            changed = "corpus" if before.embedder == store.origin.embedder else "embedder"
+            self.say(f"{store.folder}: the {changed} has changed; its vectors are made anew")
         return known, done
+
+    def _begin(self, vectors: Matrix) -> Manifest:
+        """Note what the rows are going to be; tell of what other settings have left beside them."""
+        store = self.store
+        if not vectors.shape[1]:
+            raise EngineError(f"{store.folder}: the embedder gives vectors of no numbers")
+        known = Manifest(**store.origin.model_dump(), dimension=vectors.shape[1])
+        store.start(known)
+        if others := store.neighbours():
+            folders = f"{len(others)} other folder{'s' if len(others) > 1 else ''}"
+            self.say(
+                f"{store.folder.parent}: {folders} of vectors, by other settings, "
+                f"hold{'' if len(others) > 1 else 's'} {sum(others.values()) / 1e6:,.1f} MB; "
+                "remove those that no task needs any more"
+            )
+        return known
 
     def _check(self, known: Manifest, vectors: Matrix) -> None:
         if vectors.shape[1] != known.dimension:
@@ -137,17 +162,29 @@ def passage(document: Document) -> str:
     return f"{document.title}\n{document.body}".strip()
 
 
-async def ranking(matrix: Matrix, folder: Path, exact_up_to: int, say: Say) -> Ranking:
+async def ranking(matrix: Matrix, store: VectorStore, exact_up_to: int, say: Say) -> Ranking:
     """Return how rows are searched: all of them, or through an index where they are many."""
     if len(matrix) <= exact_up_to:
         return exact(matrix)
     try:
-        return await asyncio.to_thread(through_faiss, matrix, folder / "ivf.faiss")
+        return through(await _index(matrix, store, say), matrix)
     except ImportError:
         say(
-            f"{folder}: {len(matrix):,} vectors are compared one by one for each search; "
+            f"{store.folder}: {len(matrix):,} vectors are compared one by one for each search; "
             "pip install 'dgt-rag[faiss]' makes that quick"
         )
         return exact(matrix)
     except OSError as error:
-        raise EngineError(f"{folder}: cannot keep the index here ({error.strerror}); set `index_dir`") from error
+        raise EngineError(f"{store.folder}: cannot keep the index here ({error.strerror}); set `index_dir`") from error
+
+
+async def _index(matrix: Matrix, store: VectorStore, say: Say) -> Any:
+    """Return the index of the vectors, made now unless it is there and whole."""
+    if index := await asyncio.to_thread(kept_index, matrix, store.index):
+        return index
+    async with _alone(store, say):
+        if index := await asyncio.to_thread(kept_index, matrix, store.index):
+            return index
+        if store.index.exists():
+            say(f"{store.index}: damaged; it is made anew")
+        return await asyncio.to_thread(make_index, matrix, store.index)

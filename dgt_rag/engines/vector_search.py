@@ -1,10 +1,8 @@
-"""Search among vectors: exact by blocks, or through a faiss index whose finds are scored exactly."""
+"""Search among vectors: an open index, and the ranking that compares with every row, by blocks."""
 
 import asyncio
 import json
 from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,12 @@ from dgt_rag.records import Hit
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
-_BLOCK = 65_536
-_DECIMALS = 6
+BLOCK = 65_536
+DECIMALS = 6
 """Scores are rounded: the last bits of a product depend on where in memory a row stands."""
 _TIES = 1000
 """Documents of equal score that are looked at to put the smallest id first."""
 _MASKS = 64
-_WIDER = 10
-"""Candidates that the faiss index brings for each hit wanted, to be scored exactly."""
 
 Ranking = Callable[[Matrix, int, Mask | None], tuple[Places, Matrix]]
 """(query, how many, which) → places and scores, best first."""
@@ -56,7 +52,7 @@ class VectorRetriever(Borrowing):
         found = sorted(zip(documents, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0].doc_id))
         near = [pair for pair in found[:limit] if self.least is None or pair[1] >= self.least]
         return [
-            Hit(document=document, score=round(score, _DECIMALS), rank=rank)
+            Hit(document=document, score=round(score, DECIMALS), rank=rank)
             for rank, (document, score) in enumerate(near, start=1)
         ]
 
@@ -87,18 +83,18 @@ def exact(matrix: Matrix) -> Ranking:
 
     def rank(query: Matrix, limit: int, mask: Mask | None) -> tuple[Places, Matrix]:
         places, scores = np.empty(0, np.int64), np.empty(0, np.float32)
-        for start in range(0, len(matrix), _BLOCK):
-            block = np.round(matrix[start : start + _BLOCK] @ query, _DECIMALS)
-            wanted = block != 0 if mask is None else (block != 0) & mask[start : start + _BLOCK]
+        for start in range(0, len(matrix), BLOCK):
+            block = np.round(matrix[start : start + BLOCK] @ query, DECIMALS)
+            wanted = block != 0 if mask is None else (block != 0) & mask[start : start + BLOCK]
             near = np.flatnonzero(wanted)
             places, scores = np.append(places, near + start), np.append(scores, block[near])
-            places, scores = _best(places, scores, limit)
+            places, scores = best(places, scores, limit)
         return places, scores
 
     return rank
 
 
-def _best(places: Places, scores: Matrix, limit: int) -> tuple[Places, Matrix]:
+def best(places: Places, scores: Matrix, limit: int) -> tuple[Places, Matrix]:
     """Return the best of them, with those that tie with the last."""
     if len(scores) > limit:
         last = np.partition(scores, len(scores) - limit)[len(scores) - limit]
@@ -108,39 +104,3 @@ def _best(places: Places, scores: Matrix, limit: int) -> tuple[Places, Matrix]:
         places, scores = places[kept], scores[kept]
     order = np.lexsort((places, -scores))
     return places[order], scores[order]
-
-
-def through_faiss(matrix: Matrix, path: Path) -> Ranking:
-    """Return a ranking of the candidates that an IVF-SQ8 index brings; made and kept at `path` if it is not there."""
-    faiss: Any = import_module("faiss")
-    if not path.exists():
-        draft = path.with_suffix(".part")
-        faiss.write_index(_trained(matrix), str(draft))
-        draft.replace(path)
-    index = faiss.read_index(str(path))
-    probes = max(16, index.nlist // 8)
-
-    def rank(query: Matrix, limit: int, mask: Mask | None) -> tuple[Places, Matrix]:
-        chosen = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        settings = faiss.SearchParametersIVF(nprobe=index.nlist if chosen else probes, sel=chosen)
-        _, found = index.search(query[None, :], min(_WIDER * limit, len(matrix)), params=settings)
-        places = np.sort(found[0][found[0] >= 0])
-        scores = np.round(matrix[places] @ query, _DECIMALS)
-        near = scores != 0
-        return _best(places[near], scores[near], limit)
-
-    return rank
-
-
-def _trained(matrix: Matrix) -> Any:
-    faiss: Any = import_module("faiss")
-    count, dimension = matrix.shape
-    lists = max(1, int(2 * count**0.5))
-    index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dimension), dimension, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
-    step = max(1, count // (64 * lists))
-    index.train(np.ascontiguousarray(matrix[::step]))
-    for start in range(0, count, _BLOCK):
-        index.add(np.ascontiguousarray(matrix[start : start + _BLOCK]))
-    return index

@@ -1,28 +1,34 @@
 """Vectors of passages in a folder: appended while they are made, so that a killed build goes on where it was.
 
-`vectors.f32` holds the rows (float32, length one; a blank passage has zeros), `manifest.json` says what they are.
+Files are named after what they hold, by a digest of embedder and corpus: `<digest>.json` says what that is, `<digest>.part`
+has the rows made so far (float32, length one; a blank passage has zeros), `<digest>.f32` all of them, `<digest>.faiss` an
+index of them. What is whole is never written to, since others may have it mapped; it is removed by name when other vectors
+have taken its place.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from dgt_rag.errors import EngineError
 from dgt_rag.plugins import Settings
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
-_FORMAT = 1
+_FORMAT = 2
+_OURS = {".f32", ".part", ".faiss", ".json"}
 
 
-class Manifest(Settings):
-    """What the vectors in a folder are."""
+class Origin(Settings):
+    """What vectors are made of."""
 
     format: int = _FORMAT
     embedder: str
@@ -30,15 +36,31 @@ class Manifest(Settings):
     """The digest of the corpus."""
     count: int
     """Rows when it is whole."""
-    dimension: int
+
+    @property
+    def digest(self) -> str:
+        """The name of these vectors."""
+        parts = [self.format, self.embedder, self.fingerprint, self.count]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class Manifest(Origin):
+    """What the vectors in a file are."""
+
+    dimension: int = Field(ge=1)
 
 
 class VectorStore:
     """The vectors of one corpus by one embedder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, origin: Origin) -> None:
         self.folder = folder
-        self.rows = folder / "vectors.f32"
+        self.origin = origin
+        name = origin.digest
+        self.rows = folder / f"{name}.f32"
+        self.part = folder / f"{name}.part"
+        self.index = folder / f"{name}.faiss"
+        self.note = folder / f"{name}.json"
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -52,7 +74,7 @@ class VectorStore:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Give whether this process may build; False while another one does."""
+        """Give whether this process may write; False while another one does."""
         lock = FileLock(self.folder / "lock", timeout=0)
         with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,44 +90,89 @@ class VectorStore:
             lock.release()
 
     def manifest(self) -> Manifest | None:
-        """Return what the folder says it holds; None if it holds nothing that can be read."""
+        """Return what was noted of these vectors; None if there is nothing that can be read."""
+        return _noted(self.note)
+
+    def matrix(self) -> Matrix | None:
+        """Return all rows, read from the disk when they are needed; None unless all are there."""
+        known = self.manifest()
         try:
-            return Manifest.model_validate_json((self.folder / "manifest.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            if known is None or self.rows.stat().st_size != _row(known) * known.count:
+                return None
+            return np.memmap(self.rows, np.float32, "r", shape=(known.count, known.dimension))
+        except FileNotFoundError:
+            # not made yet, or removed meanwhile by a process that has made others
             return None
+        except OSError as error:
+            raise EngineError(
+                f"{self.rows}: cannot be read ({error.strerror}); let this user read it, or set `index_dir`"
+            ) from error
+
+    def before(self) -> Manifest | None:
+        """Return what was noted of other vectors that these are to replace."""
+        notes = (_noted(path.with_suffix(".json")) for path in self.folder.glob("*.f32") if path != self.rows)
+        return next((note for note in notes if note), None)
+
+    def neighbours(self) -> dict[Path, int]:
+        """Return the folders beside this one that hold vectors as well, with their bytes."""
+        sizes: dict[Path, int] = {}
+        for path in sorted(self.folder.parent.glob("*/*")):
+            if path.suffix in {".f32", ".part"} and path.parent != self.folder:
+                with suppress(FileNotFoundError):  # another process is done with it
+                    sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
+        return sizes
 
     def start(self, manifest: Manifest) -> None:
         """Begin anew: no rows, and what they are going to be."""
         with self.writing():
-            for path in self.folder.glob("ivf*.faiss"):
-                path.unlink()
-            self.rows.write_bytes(b"")
-            draft = self.folder / "manifest.json.part"
+            for path in (*self.folder.glob("*.part"), self.rows, self.index):
+                path.unlink(missing_ok=True)
+            draft = self.folder / "note.part"
             draft.write_text(json.dumps(manifest.model_dump(), indent=1) + "\n", encoding="utf-8")
-            draft.replace(self.folder / "manifest.json")
+            draft.replace(self.note)
+            self.part.touch()
 
-    def done(self, manifest: Manifest) -> int:
-        """Return how many whole rows there are; a torn last one is cut off."""
+    def resume(self) -> tuple[Manifest | None, int]:
+        """Return what an earlier build left of these vectors, and how many; a torn last row is cut off."""
+        known = self.manifest()
+        if known is None or self.rows.exists() or not self.part.exists():
+            return None, 0
         with self.writing():
-            if not self.rows.exists():
-                self.rows.write_bytes(b"")
-            size = 4 * manifest.dimension
-            whole = self.rows.stat().st_size // size
-            os.truncate(self.rows, whole * size)
-        return whole
-
-    def whole(self, manifest: Manifest) -> bool:
-        """Whether all rows are there."""
-        return self.rows.exists() and self.rows.stat().st_size == 4 * manifest.dimension * manifest.count
+            done = self.part.stat().st_size // _row(known)
+            if done > known.count:
+                return None, 0
+            os.truncate(self.part, done * _row(known))
+        return known, done
 
     def add(self, vectors: Matrix) -> None:
         """Append rows, brought to length one."""
-        with self.writing(), self.rows.open("ab") as file:
+        with self.writing(), self.part.open("ab") as file:
             file.write(unit(vectors).tobytes())
 
-    def matrix(self, manifest: Manifest) -> Matrix:
-        """Return all rows, read from the disk when they are needed."""
-        return np.memmap(self.rows, np.float32, "r", shape=(manifest.count, manifest.dimension))
+    def publish(self) -> None:
+        """Remove what these rows replace, and give them their name, now that all are there."""
+        with self.writing():
+            with self.part.open("rb") as file:
+                os.fsync(file.fileno())
+            for path in self.folder.iterdir():
+                if path.suffix in _OURS and path not in (self.part, self.note):
+                    with suppress(PermissionError):  # not every system lets go of a file that is mapped
+                        path.unlink(missing_ok=True)
+            self.part.replace(self.rows)
+
+
+def _noted(path: Path) -> Manifest | None:
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read ({error.strerror}); set `index_dir` to another folder") from error
+
+
+def _row(known: Manifest) -> int:
+    """Return the bytes of a row."""
+    return 4 * known.dimension
 
 
 def unit(vectors: Matrix) -> Matrix:
