@@ -161,6 +161,52 @@ async def test_an_unreadable_hit_is_left_out_and_told_once() -> None:
     assert "a hit is left out: the field 'text' (body) is empty" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("results.items", '{"results": {"items": null}}'), ("0", "[null]"), ("", "null"), ("", "[]")],
+)
+async def test_null_where_the_hits_should_stand_is_no_hits(path: str, answer: str) -> None:
+    async with serving(of(answer)) as url:
+        assert await searched(HttpEngine(url=url, hits=path)) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed_but_told_with_the_address_it_leads_to(method: str, status: int) -> None:
+    asked: list[str] = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=status, headers={"Location": "//user:s3cret@search.example/v2/find?key=s3cret"})
+
+    async with serving(answer) as url:
+        with pytest.raises(EngineError, match=r"redirect to http://search\.example/v2/find; set `url` to") as refused:
+            await searched(HttpEngine(url=f"{url}/find", method=method))
+    assert asked == ["/find"]
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "line"),
+    [
+        (302, {"Location": "/v2?x=1"}, r"answered 302, a redirect to http://127.0.0.1:\d+/v2; set `url`"),
+        (302, {"Location": "http://[x"}, "a redirect to what is no address; set `url`"),
+        (304, {}, r"answered 304 \(status 304\); look at `url`, `method` and `body`"),
+    ],
+)
+async def test_a_redirect_of_any_form_is_one_line(status: int, headers: dict[str, str], line: str) -> None:
+    async with serving(lambda _: web.Response(status=status, headers=headers)) as url:
+        with pytest.raises(EngineError, match=line) as refused:
+            await searched(HttpEngine(url=url))
+    assert "\n" not in str(refused.value)
+
+
+async def test_an_answer_that_names_a_place_without_being_a_redirect_is_read() -> None:
+    body = '[{"id": 1, "text": "x"}]'
+    async with serving(lambda _: web.Response(text=body, status=201, headers={"Location": "/1"})) as url:
+        assert [hit.document.doc_id for hit in await searched(HttpEngine(url=url))] == ["1"]
+
+
 @pytest.mark.parametrize("query", ["", " \n"])
 async def test_an_empty_query_is_not_sent(query: str) -> None:
     async with recording() as (url, seen):
@@ -196,6 +242,7 @@ def of(text: str, status: int = 200) -> Callable[[web.Request], web.Response]:
         (of('{"results": {"rows": []}}'), "hits: the answer.results has no 'items'; it is a mapping with 'rows'"),
         (of('{"results": {"items": {}}}'), "hits: the answer.results.items is no list; it is a mapping"),
         (of("[]"), "the answer has no 'results'; it is a list"),
+        (of('{"results": null}'), "hits: the answer.results has no 'items'; it is null"),
         (
             of('{"results": {"items": [{"_id": 1, "content": "x"}]}}'),
             r"no hit can be read: the field 'text' \(body\) is empty; .*'_id', 'content'; .*body: content, doc_id: _id",
@@ -266,8 +313,12 @@ async def test_a_template_that_does_not_work_is_refused_before_anything_is_sent(
         ({"url": "localhost:9200"}, "no address; it looks like https://"),
         ({"url": "http://x/", "method": "GET", "body": "x"}, "`body` is not sent with GET"),
         ({"url": "http://x/", "timeout": 0}, "greater than 0"),
+        ({"url": "http://x/", "body": ["{{ query }}"]}, "a mapping is needed, or a template of the text that is sent"),
+        ({"url": "http://x/", "body": 3}, "a mapping is needed, or a template of the text that is sent"),
+        ({"url": "http://x/", "body": {1: "{{ query }}"}}, "should be a valid string"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], line: str) -> None:
-    with pytest.raises(ValidationError, match=line):
+def test_settings_that_make_no_sense_are_refused_once(settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValidationError, match=line) as refused:
         HttpEngine.model_validate(settings)
+    assert refused.value.error_count() == 1

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, JsonValue, SecretStr, model_validator
+from pydantic import ConfigDict, Field, JsonValue, SecretStr, TypeAdapter, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from dgt_rag.engines.base import Projection
 from dgt_rag.errors import TaskError
@@ -15,6 +16,7 @@ from dgt_rag.retry import RetryPolicy
 
 _NAMES = ("query", "limit", "where")
 _WHOLE = re.compile(rf"\s*\{{\{{\s*({'|'.join(_NAMES)})\s*\}}\}}\s*")
+_MAPPING = TypeAdapter(dict[str, JsonValue], config=ConfigDict(defer_build=True))
 _PROBES = ("a question", 'a "quoted\\ question\nin two lines')
 
 
@@ -48,6 +50,16 @@ class HttpService(Settings):
     timeout: float = Field(default=30.0, gt=0)
     """Seconds for one call."""
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
+
+    @field_validator("body", mode="before")
+    @classmethod
+    def _one_form(cls, value: Any) -> Any:
+        """Read the form that was written, so that what is wrong is told of that one alone."""
+        if isinstance(value, Mapping):
+            return _MAPPING.validate_python(value)
+        if value is None or isinstance(value, str):
+            return value
+        raise PydanticCustomError("body", "a mapping is needed, or a template of the text that is sent")
 
     @model_validator(mode="after")
     def _an_address(self) -> Self:

@@ -5,11 +5,13 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from pydantic import JsonValue
 
-from dgt_rag.corpus.read import Projector, suggest
+from dgt_rag.corpus.advice import suggest
+from dgt_rag.corpus.read import Projector
 from dgt_rag.corpus.rows import clean
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing
@@ -58,26 +60,31 @@ class Wire:
                 params=request.params or None,
                 data=None if request.body is None else request.body.encode("utf-8", "replace"),
                 headers=sent,
+                # a redirect may leave out the question, or take secret headers to another host
+                allow_redirects=False,
             ) as response:
                 raw = Raw(response.status, response.headers, await response.read())
         except TimeoutError as error:
             raise Busy("timeout", f"{at}: no answer in {self.service.timeout:g} s") from error
-        except (aiohttp.ClientSSLError, aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
+        except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             raise EngineError(f"{at}: cannot be called ({type(error).__name__}: {one_line(str(error))})") from error
         except aiohttp.ClientError as error:
             raise Busy("connection", f"{at}: cannot connect ({one_line(str(error))})") from error
-        return self._read(raw)
+        return self._read(raw, request)
 
     def _says_type(self) -> bool:
         return any(name.lower() == "content-type" for name in self.service.headers)
 
-    def _read(self, raw: Raw) -> Any:
+    def _read(self, raw: Raw, request: Request) -> Any:
         """Return the JSON of an answer, or raise what the answer means."""
         at = self.name
         if again := busy(raw, at):
             raise again
         if raw.status in (401, 403):
             raise EngineError(f"{at}: not let in ({raw.status}: {raw.message}); look at `headers`")
+        if 300 <= raw.status < 400 and (location := raw.headers.get("Location")):
+            there = _shown(request.url, location)
+            raise EngineError(f"{at}: answered {raw.status}, a redirect to {there}; set `url` to that address")
         if raw.status >= 300:
             raise EngineError(f"{at}: answered {raw.status} ({raw.message}); look at `url`, `method` and `body`")
         try:
@@ -117,10 +124,13 @@ class HttpRetriever(Borrowing):
         """Return the list of hits, or say where the path ends."""
         value, way = answer, "the answer"
         for part in self.service.hits.split(".") if self.service.hits else ():
-            inner = _inside(value, part)
-            if inner is None:
-                raise EngineError(f"{self.wire.name}: hits: {way} has no {part!r}; it is {_shape(value)}")
-            value, way = inner, f"{way}.{part}"
+            try:
+                value, way = _inside(value, part), f"{way}.{part}"
+            except LookupError:
+                refusal = f"{self.wire.name}: hits: {way} has no {part!r}; it is {_shape(value)}"
+                raise EngineError(refusal) from None
+        if value is None:
+            return []
         if not isinstance(value, list):
             raise EngineError(f"{self.wire.name}: hits: {way} is no list; it is {_shape(value)}")
         return value
@@ -158,17 +168,30 @@ class HttpRetriever(Borrowing):
 
 
 def _inside(value: Any, part: str) -> Any:
+    """Return what stands under a key or at a place; LookupError if nothing does."""
     if isinstance(value, Mapping):
-        return value.get(part)
-    if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+        return value[part]
+    if isinstance(value, list) and part.isdecimal():
         return value[int(part)]
-    return None
+    raise LookupError(part)
 
 
 def _dig(value: Any, path: str) -> Any:
-    for part in path.split("."):
-        value = _inside(value, part)
+    try:
+        for part in path.split("."):
+            value = _inside(value, part)
+    except LookupError:
+        return None
     return value
+
+
+def _shown(url: str, location: str) -> str:
+    """Return where a redirect leads, without user, password and query, as far as it may be shown."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+    except ValueError:
+        return "what is no address"
+    return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def _number(value: JsonValue, otherwise: float) -> float:
