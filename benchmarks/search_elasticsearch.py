@@ -6,6 +6,7 @@ COLLECTIONS holds a folder for each collection with corpus.jsonl.gz, queries.jso
 Elasticsearch is asked with title and body as two fields, whose scores add up, and with both joined in one.
 """
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "elasticsearch"))
 
 from launcher import Node
-from search_quality import show
+from search_quality import FILES, collection, show
 
 from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
@@ -51,21 +52,34 @@ async def compare(folder: Path, url: str) -> None:
         await show(folder, {**retrievers, "search/in_memory": memory})
 
 
-async def main() -> None:
-    if len(sys.argv) < 2:
-        sys.exit((__doc__ or "").strip())
-    root, *names = sys.argv[1:]
-    folders = [Path(root) / name for name in names] or sorted(path for path in Path(root).iterdir() if path.is_dir())
-    with tempfile.TemporaryDirectory() as folder:
-        node = Node(9, Path(folder))
+def chosen() -> list[Path]:
+    """Return the collections that the command line names, or all in its folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, metavar="COLLECTIONS")
+    parser.add_argument("names", nargs="*", metavar="COLLECTION")
+    args = parser.parse_args()
+    names = args.names or sorted(path.parent.name for path in args.root.glob(f"*/{FILES[0]}"))
+    try:
+        folders = [collection(str(args.root / name)) for name in names]
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    if not folders:
+        parser.error(f"{args.root}: no folder in it has a {FILES[0]}")
+    return folders
+
+
+async def main(folders: list[Path]) -> None:
+    """Measure collections."""
+    with tempfile.TemporaryDirectory() as home:
+        node = Node(9, Path(home))
         node.launch()
         try:
             node.wait()
-            for collection in folders:
-                await compare(collection, node.url)
+            for one in folders:
+                await compare(one, node.url)
         finally:
             node.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(chosen()))

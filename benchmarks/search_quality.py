@@ -1,12 +1,12 @@
 """How well the lexical engines rank, beside bm25s with the analyzer it recommends, on judged collections.
 
-    python benchmarks/search_quality.py FOLDER...
+    python benchmarks/search_quality.py FOLDER [FOLDER ...]
 
 Each folder holds corpus.jsonl.gz, queries.jsonl and qrels.tsv. bm25s and PyStemmer are measured where they are installed.
 """
 
+import argparse
 import asyncio
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -19,6 +19,8 @@ from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.records import Document, Hit
 from dgt_rag.report.retrieval import evaluate, read_grades, read_queries
 from dgt_rag.world import World
+
+FILES = ("corpus.jsonl.gz", "queries.jsonl", "qrels.tsv")
 
 
 class Bm25s(Retriever):
@@ -82,7 +84,17 @@ async def main(folders: list[Path]) -> None:
             await measure(folder, Path(indexes))
 
 
+def collection(name: str) -> Path:
+    """Return the folder of a collection, for argparse."""
+    folder = Path(name)
+    if lacks := [file for file in FILES if not (folder / file).is_file()]:
+        raise argparse.ArgumentTypeError(
+            f"{name}: {'no such folder' if not folder.is_dir() else f'no {lacks[0]} in it'}"
+        )
+    return folder
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    asyncio.run(main([Path(one) for one in sys.argv[1:]]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=collection, metavar="FOLDER")
+    asyncio.run(main(parser.parse_args().folders))

@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--builds", type=int, default=2, help="how often both are built")
     parser.add_argument("--dir", type=Path, default=None, help="where corpus and indexes stand meanwhile")
     args = parser.parse_args()
+    if args.dir:
+        args.dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.dir) as made:
         folder = Path(made)
         path, ours, raw = write(args.size, folder / "corpus.jsonl"), folder / "ours", folder / "raw"

@@ -243,13 +243,16 @@ def _key_of(kind: str) -> str:
 
 
 def find_path(path: Path) -> Path:
-    """Return an existing path for one that may be relative to the task file, the data folder or the present folder."""
+    """Return an existing path for one that may be relative to the task file, the data folder or the present folder.
+
+    A file that is a link keeps its name, which tells its format: what caches link to is named by its digest.
+    """
     folders = () if path.is_absolute() else current().folders
     try:
         path = path.expanduser()
         for candidate in (*(folder / path for folder in folders), path):
             if candidate.exists():
-                return candidate.resolve()
+                return candidate.resolve() if candidate.is_dir() else candidate.parent.resolve() / candidate.name
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be looked for: {error}") from error
     looked = ", ".join(str(folder) for folder in folders)
@@ -274,7 +277,18 @@ def _folder(path: Path) -> Path:
     return found
 
 
+def _beside_task(path: Path) -> Path:
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be looked for: {error}") from error
+    folders = current().folders
+    return folders[0] / path if folders else path
+
+
 InputFile = Annotated[Path, AfterValidator(_file)]
 """A file that must be there; relative to the task file, to the data folder, or to the present folder."""
 InputFolder = Annotated[Path, AfterValidator(_folder)]
 """A folder that must be there; looked for like `InputFile`."""
+OwnFolder = Annotated[Path, AfterValidator(_beside_task)]
+"""A folder that is made if it is not there; relative to the task file."""

@@ -19,6 +19,7 @@ from dgt_rag.errors import ModelClosed
 from dgt_rag.loader import load
 from dgt_rag.pipeline.run import run_task
 from dgt_rag.pipeline.way import Way
+from dgt_rag.report.conversation import printable
 
 
 @pytest.fixture
@@ -318,6 +319,28 @@ def test_a_snippet_is_the_stretch_with_most_words_of_the_question():
     assert snippet("bell \x07 and\nline", "nothing") == "bell \ufffd and line"
 
 
+def test_a_snippet_keeps_the_signs_that_scripts_and_typography_need():
+    kept = "5\u202fkm, 2\u00a0h, Donau\u00addampf, \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645, \U0001f468\u200d\U0001f33e"
+    assert printable(kept) == kept
+    assert printable("a\u202eb\u2066c\x1b[2J\x9bd\x00") == "a\ufffdb\ufffdc\ufffd[2J\ufffdd\ufffd"
+    assert printable("one\r\ntwo\rthree\u2028four") == "one\ntwo\nthree\nfour"
+    assert snippet("lines\r\nof two\u00a0words", "nothing") == "lines of two words"
+
+
+def test_index_tells_its_own_way_to_skip_bad_lines(demo, capsys):
+    Path("bad.jsonl").write_text('{"id": "1", "text": "one"}\nnot json\n')
+    cluster = "tools.engines.cluster={type: search/elasticsearch, hosts: 'http://127.0.0.1:9', default_index: i}"
+    words = ["index", "demo/task.yaml", cluster, "--engine", "cluster", "--from", "bad.jsonl"]
+    assert (
+        said(capsys, *words)[2]
+        == "bad.jsonl:2: not JSON: Expecting value (column 1); mend it, or give --on-bad-line skip\n"
+    )
+    Path("bad.jsonl").write_text("not json\n")
+    assert said(capsys, *words, "--on-bad-line", "skip")[2] == (
+        "bad.jsonl: empty corpus: there is no document in it (skipped 1 document: not JSON (at 1))\n"
+    )
+
+
 def test_index_loads_elasticsearch_only(demo, capsys):
     assert said(capsys, "index", "demo/task.yaml", "--engine", "retriever")[::2] == (
         2,
@@ -415,6 +438,37 @@ def test_eval_retrieval_sets_engines_side_by_side(demo, capsys):
     assert said(capsys, *words, "--form", "shrt")[::2] == (2, "--form: unknown form 'shrt'; did you mean 'short'?\n")
     assert said(capsys, *words, "--engine", "othr")[::2] == (2, "unknown engine 'othr'; did you mean 'other'?\n")
     assert said(capsys, *words[:-1], "demo/task.yaml")[0] == 2
+
+
+def test_eval_retrieval_warns_of_judged_documents_that_the_corpus_lacks(demo, capsys):
+    Path("queries.jsonl").write_text('{"id": "1", "text": "how late may a tool be"}\n')
+    Path("qrels.tsv").write_text("1\tlate\t2\n")
+    words = ["eval-retrieval", "demo/task.yaml", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"]
+    assert said(capsys, *words)[::2] == (0, "")
+    line = "warning: engine retriever: its corpus has {} judged documents; do the ids of judgements and corpus agree?\n"
+    Path("qrels.tsv").write_text("1\tlate\t2\n1\tother-1\t1\n")
+    assert said(capsys, *words)[::2] == (0, line.format("1 of the 2"))
+    Path("qrels.tsv").write_text("1\tother-1\t1\n")
+    code, out, err = said(capsys, *words)
+    assert (code, err) == (0, line.format("0 of the 1"))
+    assert "0.000" in out
+
+
+def test_what_a_link_names_is_read_by_the_name_of_the_link(demo, capsys):
+    blob = Path("demo/blob-of-a-cache")
+    Path("demo/documents.jsonl").rename(blob)
+    Path("demo/documents.jsonl").symlink_to(blob.resolve())
+    assert said(capsys, "search", "demo/task.yaml", "What deposit is held for a chainsaw?")[::2] == (0, "")
+    assert Path("demo/documents.jsonl.dgt").is_dir()
+
+
+def test_a_relative_index_dir_is_looked_for_beside_the_task_like_its_corpus(demo, capsys, monkeypatch):
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    words = ["search", "../demo/task.yaml", "deposit", "tools.engines.retriever.index_dir=made/index"]
+    assert said(capsys, *words)[0] == 0
+    assert list(Path("../demo/made/index").glob("*/manifest.json"))
+    assert not list(Path().iterdir())
 
 
 def test_a_task_that_is_not_named_is_asked_for(capsys):

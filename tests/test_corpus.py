@@ -169,11 +169,44 @@ def test_documents_without_a_body_or_an_id_are_skipped_and_counted(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("body", ["", " \n"])
+def test_a_document_with_an_empty_body_is_skipped_and_told_in_every_format(name, body, tmp_path, monkeypatch):
+    monkeypatch.setitem(DOCUMENTS[1], "text", body)
+    WRITERS[name](tmp_path / name)
+    found, said = read(tmp_path / name)
+    assert [document.doc_id for document in found] == ["a", "c"]
+    assert len(said) == 1
+    assert "skipped 1 document: the field 'text' (body) is empty (at " in said[0]
+
+
+def test_a_second_document_of_one_id_is_told_beside_the_first_that_has_a_body(tmp_path):
+    path = lines(tmp_path / "c.jsonl", {"id": "a", "text": " "}, {"id": "a", "text": "x"}, {"id": "a", "text": "y"})
+    assert f"{path}:3: the id 'a' stands at 2 already" in refusal(path)
+
+
 def test_a_wrong_projection_is_refused_with_the_fields_there_are(tmp_path):
     message = refusal(lines(tmp_path / "c.jsonl", {"_id": "1", "content": "words of it", "lang": "en"}))
     assert "no document is left" in message
     assert "'_id', 'content', 'lang'" in message
     assert "projection: {body: content, doc_id: _id}" in message
+
+
+def test_fields_within_fields_are_suggested(tmp_path):
+    record = {"key": 3, "content": {"title": "t", "text": "words"}, "note": ""}
+    assert refusal(lines(tmp_path / "c.jsonl", record)).endswith(
+        "set e.g. projection: {body: content.text, doc_id: key}"
+    )
+
+
+def test_documents_that_lie_within_one_object_are_asked_for_one_by_one(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({f"d{n}": {"text": "words"} for n in range(50)}))
+    message = refusal(tmp_path / "c.json")
+    assert "'d11' and 38 more; if each of these is a document, write them as an array, or one on each line" in message
+    (tmp_path / "c.json").write_text(json.dumps({"version": 2, "documents": DOCUMENTS}))
+    assert refusal(tmp_path / "c.json").endswith(
+        "if the documents are those in 'documents', write them as an array, or one on each line"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
@@ -189,6 +222,54 @@ def test_a_broken_file_is_refused_in_one_line(name, tmp_path):
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2] if name != "c.csv" else b"id,text\n1,\xff\xfe\n")
     assert str(tmp_path / name) in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["c.jsonl.gz", "c.jsonl.zst", "c.json"])
+def test_no_beginning_of_a_packed_file_or_of_an_array_is_taken_for_the_whole(name, tmp_path):
+    WRITERS[name](tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / name).write_bytes(whole[:length])
+        assert str(tmp_path / name) in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[{"id": "1", "text": "a"} {"id": "2", "text": "b"}]',
+            "after item 1 a comma or the end of the array is needed",
+        ),
+        ('[{"id": "1", "text": "a"},, {"id": "2", "text": "b"}]', "not JSON in item 2"),
+        ('[{"id": "1", "text": "a"}] more', "there is more after the end of the array"),
+        ('[{"id": "1", "text": "a"}]\n[{"id": "2", "text": "b"}]', "there is more after the end of the array"),
+        ('{\n "documents": [{"id": "1", "text": "a"}]\n}', "this is one object over several lines"),
+    ],
+)
+def test_what_is_not_one_array_is_refused(text, words, tmp_path):
+    (tmp_path / "c.json").write_text(text)
+    assert words in refusal(tmp_path / "c.json")
+    assert words in refusal(tmp_path / "c.json", on_bad_line="skip")
+
+
+def test_frames_of_zstd_one_after_the_other_are_all_read(tmp_path):
+    zstandard = pytest.importorskip("zstandard", reason="pip install 'dgt-rag[zstd]'")
+    frames = [zstandard.compress(json.dumps(one).encode() + b"\n") for one in DOCUMENTS]
+    passed_over = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"
+    (tmp_path / "c.jsonl.zst").write_bytes(frames[0] + passed_over + frames[1] + frames[2])
+    assert len(read(tmp_path / "c.jsonl.zst")[0]) == 3
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_what_cannot_be_unpacked_is_refused_with_the_way_out(suffix, tmp_path):
+    path = tmp_path / f"c.jsonl.{suffix}"
+    as_jsonl(path)
+    assert "is it damaged or cut? write or fetch it anew" in refusal(path)
+    WRITERS[f"c.jsonl.{suffix}"](path)
+    packed = bytearray(path.read_bytes())
+    packed[len(packed) // 2 : len(packed) // 2 + 8] = b"\xff" * 8
+    path.write_bytes(packed)
+    assert str(path) in refusal(path, on_bad_line="skip")
 
 
 def test_utf_16_is_named(tmp_path):
@@ -217,6 +298,106 @@ def test_a_document_of_ten_megabytes_is_read(tmp_path):
 def test_a_csv_row_with_too_many_values_is_named(tmp_path):
     (tmp_path / "c.csv").write_text('id,text\n1,"two\nlines"\n2,three,four\n')
     assert f"{tmp_path / 'c.csv'}:4: more values" in refusal(tmp_path / "c.csv")
+
+
+ROWS = "id,text\n1,one\n2,{}\n3,three\n4,four\n"
+
+
+def test_an_open_quote_of_a_csv_file_does_not_swallow_the_rows_after_it(tmp_path):
+    path = tmp_path / "c.csv"
+    for text in (ROWS.format('"two'), ROWS.format('"two') + '5,"five"\n', 'id,text\n1,one\n2,"the file ends he'):
+        path.write_text(text)
+        for on_bad_line in ("refuse", "skip"):
+            assert f"{path}: cannot be read as csv: line 3: a quote that is opened here is not closed" in refusal(
+                path, on_bad_line=on_bad_line
+            )
+
+
+def test_a_quote_within_a_line_of_csv_spoils_that_line_only(tmp_path):
+    (tmp_path / "c.csv").write_text(ROWS.format('"two" or so'))
+    assert f"{tmp_path / 'c.csv'}:3: not CSV" in refusal(tmp_path / "c.csv")
+    found, said = read(tmp_path / "c.csv", on_bad_line="skip")
+    assert [document.doc_id for document in found] == ["1", "3", "4"]
+    assert said == [f"{tmp_path / 'c.csv'}: skipped 1 document: not CSV (at 3)"]
+    (tmp_path / "c.csv").write_text('"id" of it,text\n1,one\n')
+    assert "line 1: not CSV" in refusal(tmp_path / "c.csv", on_bad_line="skip")
+
+
+@pytest.mark.parametrize("passage", ['"Two', '"Two" is quoted', 'is "two"', '""', '"a" and "b"'])
+def test_a_quote_in_a_tsv_file_belongs_to_the_text_unless_the_field_is_quoted(passage, tmp_path):
+    (tmp_path / "c.tsv").write_text(f'id\ttext\n1\tone\n2\t{passage} x\n3\tthree"\n4\t{passage} x')
+    found, _ = read(tmp_path / "c.tsv")
+    assert [document.body for document in found] == ["one", f"{passage} x", 'three"', f"{passage} x"]
+
+
+def test_a_quoted_tsv_field_may_hold_tabs_and_lines(tmp_path):
+    text = 'def f(x):\n\treturn "x"\n\tpass\nend\n'
+    with (tmp_path / "c.tsv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([["id", "text"], ["1", text], ["2", "a\tb"], ["3", "c"]])
+    assert [document.body for document in read(tmp_path / "c.tsv")[0]] == [text, "a\tb", "c"]
+
+
+def test_a_tsv_row_whose_quote_is_not_closed_before_the_next_row_is_refused_or_skipped(tmp_path):
+    (tmp_path / "c.tsv").write_text('id\ttext\n1\t"one\nand more\n2\ttwo\n')
+    assert f"{tmp_path / 'c.tsv'}:2: a quote that is opened here is not closed" in refusal(tmp_path / "c.tsv")
+    found, said = read(tmp_path / "c.tsv", on_bad_line="skip")
+    assert [document.body for document in found] == ["two"]
+    assert "(at 2)" in said[0]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_csv_file_parted_by_something_else_than_commas_is_read(delimiter, tmp_path):
+    as_csv(tmp_path / "c.csv", delimiter)
+    assert [document.body for document in read(tmp_path / "c.csv")[0]] == [one["text"] for one in DOCUMENTS]
+    (tmp_path / "c.csv").write_text(f'"id"{delimiter}"text, all"\n1{delimiter}"a, b{delimiter} c"\n')
+    assert read(tmp_path / "c.csv", body="text, all")[0][0].body == f"a, b{delimiter} c"
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.tsv"])
+def test_two_columns_of_one_name_are_refused_and_columns_without_a_name_are_numbered(name, tmp_path):
+    def write(*rows):
+        delimiter = "," if name == "c.csv" else "\t"
+        (tmp_path / name).write_text("\n" + "".join(delimiter.join(row) + "\n" for row in rows))
+
+    write(["id", "text", "text"], ["1", "one", "two"])
+    assert "two columns are named 'text'; rename one" in refusal(tmp_path / name, on_bad_line="skip")
+    write(["", "id", "text", ""], ["7", "1", "one", ""])
+    assert read(tmp_path / name)[0][0].metadata == {"column 1": "7", "column 4": ""}
+
+
+def test_a_table_without_names_is_told_to_lack_them(tmp_path):
+    passage = "The first passage of a collection whose first line holds no names."
+    (tmp_path / "c.tsv").write_text(f"0\t{passage}\n1\tAnother passage.\n")
+    message = refusal(tmp_path / "c.tsv")
+    assert message.endswith("the first line must hold the names of the columns, such as id and text")
+    assert passage not in message
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.json", "c.tsv"])
+def test_a_file_that_is_not_utf_8_is_refused_with_the_way_out(name, tmp_path):
+    WRITERS[name](tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes().replace(b"Three", b"Thr\xe9"))
+    assert "not UTF-8 (byte 0xe9: invalid continuation byte); write it as UTF-8" in refusal(tmp_path / name)
+
+
+FIELDS = st.text('ab"\r\n,; é', max_size=12)
+
+
+@given(st.lists(st.tuples(FIELDS, FIELDS, FIELDS), max_size=5))
+def test_what_a_csv_writer_writes_is_read_back_equal(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("tables")
+    for name, delimiter in (("c.csv", ","), ("d.csv", ";"), ("c.tsv", "\t")):
+        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows([("x", "y", "z"), *rows])
+        found = [(row.problem, row.record) for row in Source.of(folder / name).rows()]
+        assert found == [("", dict(zip("xyz", row, strict=True))) for row in rows]
+
+
+@given(st.lists(st.text('ab" ', max_size=8), min_size=1, max_size=8))
+def test_no_line_of_a_tsv_file_of_plain_text_is_swallowed(tmp_path_factory, passages):
+    path = tmp_path_factory.mktemp("tables") / "c.tsv"
+    path.write_text("id\ttext\n" + "".join(f"{number}\t{text}\n" for number, text in enumerate(passages)))
+    assert [row.record["id"] for row in Source.of(path).rows()] == [str(number) for number in range(len(passages))]
 
 
 def test_records_at_hand_are_checked_alike():

@@ -6,12 +6,25 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only
+from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only, say
 from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Retriever
 from dgt_rag.errors import Exit, TaskError
 from dgt_rag.plugins import unknown
-from dgt_rag.report.retrieval import Figure, Grades, Query, RetrievalScore, evaluate, read_grades, read_queries
+from dgt_rag.report.retrieval import (
+    Figure,
+    Grades,
+    Query,
+    RetrievalScore,
+    evaluate,
+    judged_in,
+    read_grades,
+    read_queries,
+)
 from dgt_rag.task import Task
+
+_SMALL = 100_000
+"""Documents up to which a corpus is looked through for the judged ones though some were found."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +72,28 @@ def _of_form(queries: Sequence[Query], form: str | None) -> Sequence[Query]:
 
 async def _measure(task: Task, names: Sequence[str], queries: Sequence[Query], grades: Grades) -> list[RetrievalScore]:
     async with open_only(task, names) as retrievers:
-        return await evaluate(
+        scores = await evaluate(
             {name: retrievers[name] for name in names}, queries, grades, Dice(task.seed, "eval-retrieval")
         )
+        for name in names:
+            missed = not any(score.ndcg_at_10.value for score in scores if score.engine == name)
+            if lacking := await _lacking(retrievers[name], grades, missed):
+                say(f"warning: engine {name}: {lacking}")
+        return scores
+
+
+async def _lacking(retriever: Retriever, grades: Grades, missed: bool) -> str:
+    """Say how many of the judged documents a corpus has, if not all; one of many documents is read only if none was found."""
+    try:
+        if not missed and await retriever.count() > _SMALL:
+            return ""
+        present, judged = await judged_in(retriever, grades)
+    except TaskError:
+        # an engine that can only search, such as one over HTTP
+        return "no judged document was found; do the ids of judgements and corpus agree?" if missed else ""
+    if present == judged:
+        return ""
+    return f"its corpus has {present:,} of the {judged:,} judged documents; do the ids of judgements and corpus agree?"
 
 
 def table(form: str, scores: Sequence[RetrievalScore]) -> Iterator[str]:

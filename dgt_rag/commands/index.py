@@ -5,9 +5,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import get_args
 
 from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only, say
-from dgt_rag.corpus.read import NAMES, Corpus, Projector
+from dgt_rag.corpus.read import NAMES, Corpus, OnBadLine, Projector
 from dgt_rag.corpus.rows import Source
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Projection
@@ -35,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|ENGINE",
         help="a file of documents, or the engine of the task that has them; the other one if there are two",
     )
+    parser.add_argument(
+        "--on-bad-line",
+        choices=get_args(OnBadLine),
+        default="refuse",
+        help="what to do about a line of the file that cannot be read or repeats an id",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -45,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
         raise TaskError(
             f"engine {args.engine!r} is a {engine.plugin_name()}, which needs no loading; a search/elasticsearch engine is wanted"
         )
-    asyncio.run(_load(task, engine, args.source or _other(task, args.engine)))
+    asyncio.run(_load(task, engine, args.source or _other(task, args.engine), args.on_bad_line))
     return Exit.MADE
 
 
@@ -57,25 +64,25 @@ def _other(task: Task, name: str) -> str:
     return others[0]
 
 
-async def _load(task: Task, engine: ElasticsearchEngine, source: str) -> None:
+async def _load(task: Task, engine: ElasticsearchEngine, source: str, on_bad_line: OnBadLine) -> None:
     async with AsyncExitStack() as stack:
         if source in task.tools.engines:
             retrievers = await stack.enter_async_context(open_only(task, [source]))
             documents = retrievers[source].documents()
         elif Path(source).is_file():
-            documents = _documents_of(Path(source), engine.projection)
+            documents = _documents_of(Path(source), engine.projection, on_bad_line)
         else:
             raise TaskError(f"--from: no such file, and {unknown('engine', source, task.tools.engines)}")
         world = World(dice=Dice(task.seed, task.task_name, "world"), say=say)
         await load_index(engine, documents, world)
 
 
-async def _documents_of(path: Path, wanted: Projection) -> AsyncIterator[Document]:
+async def _documents_of(path: Path, wanted: Projection, on_bad_line: OnBadLine) -> AsyncIterator[Document]:
     """Stream the documents of a file; its fields have the names that the index gives them, or else our usual ones."""
     source = Source.of(path)
     first = next((row.record for row in source.rows() if row.record), {})
     fields = {name: getattr(wanted, name) for name in NAMES if getattr(wanted, name) in first}
-    corpus = Corpus(source, Projector.of(Projection.model_validate(fields)))
+    corpus = Corpus(source, Projector.of(Projection.model_validate(fields)), on_bad_line, "give --on-bad-line skip")
     for document in corpus.documents():
         yield document
     corpus.tell(say)

@@ -13,6 +13,7 @@ from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.engines.tool_schema import problem_of
 from dgt_rag.errors import Exit, TaskError
+from dgt_rag.pipeline.opening import in_order
 from dgt_rag.records import FoundDocument, ToolCall
 from dgt_rag.report.conversation import printable
 from dgt_rag.task import Task
@@ -66,6 +67,7 @@ def _offered(task: Task) -> Sequence[str]:
     engines = task.tools.engines
     if task.tools.registry:
         return list(dict.fromkeys(inline.engine for inline in task.tools.registry))
+    in_order(engines)  # refuses engines that need each other in a circle; they would all be taken for parts
     parts = {part for engine in engines.values() for part in engine.needs()}
     return [name for name in engines if name not in parts]
 
@@ -89,13 +91,13 @@ async def _show(tool: SearchTool, question: str) -> None:
 
 
 def _lines(hit: FoundDocument, question: str) -> Iterator[str]:
-    yield f"\n{hit.rank:>3}. {hit.score:<9.4g} {printable(hit.doc_id)}  {printable(hit.title)}".rstrip()
+    yield f"\n{hit.rank:>3}. {hit.score:<9.4g} {_one_line(hit.doc_id)}  {_one_line(hit.title)}".rstrip()
     yield f"     {snippet(hit.body, question)}"
 
 
 def snippet(body: str, question: str) -> str:
     """Return the stretch of a body in which most words of the question stand, on one line."""
-    text = " ".join(printable(body).split())
+    text = _one_line(body)
     # word forms differ at their ends, so the beginnings are looked for
     stems = {word.lower()[:5] for word in _WORD.findall(question) if len(word) > 3} or {
         word.lower() for word in _WORD.findall(question)
@@ -106,6 +108,10 @@ def snippet(body: str, question: str) -> str:
     start = text.rfind(" ", 0, start) + 1 if start else 0
     end = start + _WINDOW
     return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) else ''}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())
 
 
 def _distinct(found: Sequence[tuple[int, str]], place: int) -> int:

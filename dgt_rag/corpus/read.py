@@ -7,11 +7,13 @@ a document without a body or an id is skipped and counted; a corpus of which not
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
-from dgt_rag.corpus.rows import Row, clean
+from dgt_rag.corpus.advice import fields, misread, suggest
+from dgt_rag.corpus.rows import Row, Source, clean
 from dgt_rag.errors import CorpusError
 from dgt_rag.records import Document
 
@@ -30,6 +32,10 @@ class Parts(NamedTuple):
     domain: str
 
 
+# quicker than the constructor, as in `rows`
+_PARTS: Callable[[tuple[str, str, str, str]], Parts] = partial(tuple.__new__, Parts)
+
+
 @dataclass(frozen=True)
 class Projector:
     """Takes the fields of a row under our names; `paths` holds their dotted paths in the order of `NAMES`."""
@@ -43,13 +49,10 @@ class Projector:
 
     def parts(self, record: dict[str, Any]) -> Parts:
         """Return body, id, title and domain; ValueError if one is not text."""
-        body, doc_id, title, domain = self.paths
-        return Parts(
-            value if type(value := record.get(body)) is str else self._text(0, record),
-            value if type(value := record.get(doc_id)) is str else self._text(1, record),
-            value if type(value := record.get(title)) is str else self._text(2, record),
-            value if type(value := record.get(domain)) is str else self._text(3, record),
-        )
+        body, doc_id, title, domain = map(record.get, self.paths)
+        if type(body) is type(doc_id) is type(title) is type(domain) is str:
+            return _PARTS((body, doc_id, title, domain))
+        return Parts(*(self._text(number, record) for number in range(4)))
 
     def _text(self, number: int, record: dict[str, Any]) -> str:
         """Return a field that is not plainly there: deeper down, a number, or nothing."""
@@ -181,6 +184,9 @@ class Found(NamedTuple):
     parts: Parts
 
 
+_FOUND: Callable[[tuple[int, int, dict[str, Any], Parts]], Found] = partial(tuple.__new__, Found)
+
+
 @dataclass
 class Corpus:
     """One pass over a corpus."""
@@ -188,6 +194,8 @@ class Corpus:
     source: Rows
     projector: Projector
     on_bad_line: OnBadLine = "refuse"
+    skipping: str = "set on_bad_line: skip"
+    """What a user does to have bad lines skipped, for refusals."""
     tally: Tally = field(default_factory=Tally)
 
     def found(self) -> Iterator[Found]:
@@ -214,7 +222,7 @@ class Corpus:
                 continue
             seen.add(key)
             kept += 1
-            yield Found(place, start, record, parts)
+            yield _FOUND((place, start, record, parts))
         if not kept:
             self._refuse_empty(first)
 
@@ -230,7 +238,7 @@ class Corpus:
 
     def _bad(self, place: int, problem: str) -> None:
         if self.on_bad_line == "refuse":
-            raise CorpusError(f"{self.source.where(place)}: {problem}; mend it, or set on_bad_line: skip")
+            raise CorpusError(f"{self.source.where(place)}: {problem}; mend it, or {self.skipping}")
         self.tally.skip(_DETAIL.sub("", problem), place)
 
     def _wanting(self, place: int, parts: Parts) -> bool:
@@ -250,12 +258,13 @@ class Corpus:
             return False
         raise CorpusError(
             f"{self.source.where(place)}: the id {doc_id!r} stands at {before} already; ids must differ "
-            "(or set on_bad_line: skip to keep the first)"
+            f"(or {self.skipping} to keep the first)"
         )
 
     def _names(self, record: dict[str, Any] | None, doc_id: str) -> bool:
         try:
-            return record is not None and (parts := self.projector.parts(record)).doc_id == doc_id and bool(parts.body)
+            parts = self.projector.parts(record or {})
+            return parts.doc_id == doc_id and not parts.body.isspace() and parts.body != ""
         except ValueError:
             return False
 
@@ -269,15 +278,5 @@ class Corpus:
         raise CorpusError(f"{name}: no document is left: {'; '.join(self.tally.lines())}; {self._advice(first)}")
 
     def _advice(self, first: dict[str, Any]) -> str:
-        return f"the first one has the fields {', '.join(map(repr, first)) or 'none'}; {suggest(first)}"
-
-
-def suggest(record: dict[str, Any]) -> str:
-    """Return a projection that may be meant, for a refusal."""
-    texts = {name: len(value) for name, value in record.items() if isinstance(value, str) and value.strip()}
-    body = next((name for name in ("text", "body", "content", "contents", "passage") if texts.get(name)), None)
-    named = ("id", "_id", "doc_id", "docid", "uuid", "url", "key", "pid")
-    doc_id = next((name for name in named if record.get(name) not in (None, "")), None)
-    body = body or max((name for name in texts if name != doc_id), key=texts.__getitem__, default=None)
-    parts = [f"{ours}: {theirs}" for ours, theirs in (("body", body), ("doc_id", doc_id)) if theirs]
-    return f"set e.g. projection: {{{', '.join(parts)}}}" if parts else "set projection to the fields that hold them"
+        table = isinstance(self.source, Source) and self.source.format in {"csv", "tsv"}
+        return f"the first one has the fields {fields(first)}; {misread(first, table) or suggest(first)}"

@@ -4,18 +4,18 @@ A row is the mapping that a line holds, with its place in the file, or why the l
 only a JSON array is held as text.
 """
 
-import csv
-import gzip
-import io
 import json
 import re
-import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
+from dgt_rag.corpus.packing import opened
+from dgt_rag.corpus.tables import Damaged, Line, csv_lines, tsv_lines
 from dgt_rag.errors import CorpusError
 
 Format = Literal["jsonl", "json", "csv", "tsv", "parquet"]
@@ -29,6 +29,7 @@ _SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
 }
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
+_SPACE = re.compile(r"[ \t\r\n]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _decoder = json.JSONDecoder(parse_constant=lambda name: None)
 
@@ -42,6 +43,10 @@ class Row(NamedTuple):
     """JSON lines: the byte at which the line starts in the unpacked file."""
     record: dict[str, Any] | None
     problem: str = ""
+
+
+# a named tuple's own constructor is a call in Python, which counts where it is made for each of millions of lines
+_ROW: Callable[[tuple[int, int, dict[str, Any] | None, str]], Row] = partial(tuple.__new__, Row)
 
 
 @dataclass(frozen=True)
@@ -84,27 +89,21 @@ class Source:
     def rows(self) -> Iterator[Row]:
         """Stream the rows of the file."""
         try:
-            with _opened(self.path, self.packing) as file:
+            with opened(self.path, self.packing) as file:
                 yield from _ROWS[self.format](file)
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            byte = f"byte 0x{error.object[error.start]:02x}"
+            raise CorpusError(f"{self.path}: not UTF-8 ({byte}: {error.reason}); write it as UTF-8") from error
+        except Damaged as error:
+            raise CorpusError(f"{self.path}: cannot be read as {self.format}: {error}") from error
+        except (OSError, EOFError, zlib.error) as error:
             if isinstance(error, OSError) and error.filename:
                 raise CorpusError(f"{self.path}: cannot be read: {error.strerror}") from error
-            raise CorpusError(f"{self.path}: cannot be read as {self.packing or self.format}: {error}") from error
-
-
-def _opened(path: Path, packing: str) -> IO[bytes]:
-    if packing == "gzip":
-        return io.BufferedReader(gzip.open(path, "rb"), 1 << 20)
-    if packing == "zstd":
-        try:
-            import zstandard
-        except ImportError:
-            raise CorpusError(f"{path}: zstd files need one more package: pip install 'dgt-rag[zstd]'") from None
-        try:
-            return io.BufferedReader(zstandard.open(path, "rb"), 1 << 20)
-        except zstandard.ZstdError as error:
-            raise CorpusError(f"{path}: cannot be read as zstd: {error}") from error
-    return path.open("rb", buffering=1 << 20)
+            said = " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)).split()).rstrip(".")
+            raise CorpusError(
+                f"{self.path}: cannot be read as {self.packing or self.format}: {said}; "
+                "is it damaged or cut? write or fetch it anew"
+            ) from error
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
@@ -162,11 +161,11 @@ def _json_lines(file: IO[bytes]) -> Iterator[Row]:
         text = line
         if place == 1:
             if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise EOFError("it is UTF-16; write it as UTF-8")
+                raise Damaged("it is UTF-16; write it as UTF-8")
             text = line.removeprefix(b"\xef\xbb\xbf")
         if not text.isspace() and text:
             try:
-                yield Row(place, start + len(line) - len(text), parse_line(text))
+                yield _ROW((place, start + len(line) - len(text), parse_line(text), ""))
             except ValueError as error:
                 yield Row(place, start, None, str(error))
         start += len(line)
@@ -174,42 +173,55 @@ def _json_lines(file: IO[bytes]) -> Iterator[Row]:
 
 def _json(file: IO[bytes]) -> Iterator[Row]:
     """An array of objects; a file that starts with an object is read as JSON lines."""
-    first = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    first = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
     file.seek(0)
-    if first != b"[":
+    if first[:1] == b"[":
+        yield from _array(file.read().decode("utf-8-sig"))
+    elif first.partition(b"\n")[0].rstrip() == b"{":
+        raise Damaged(
+            "an array of objects, or one object on each line, is needed; this is one object over several lines"
+        )
+    else:
         yield from _json_lines(file)
-        return
-    text = file.read().decode("utf-8-sig")
-    space = re.compile(r"[\s,]*")
-    at, place = text.index("[") + 1, 0
-    while text[(at := _end(space, text, at)) : at + 1] not in {"]", ""}:
+
+
+def _array(text: str) -> Iterator[Row]:
+    at, place = _after(text, text.index("[") + 1), 0
+    while text[at : at + 1] != "]" or place:
         place += 1
         try:
             record, at = _decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise EOFError(f"not JSON in item {place}: {error}") from None
+            raise Damaged(f"not JSON in item {place}: {error}; is the file cut?") from None
         problem = "" if isinstance(record, dict) else f"a JSON object is needed, this is {_a(record)}"
         yield Row(place, -1, None if problem else clean(record), problem)
+        at = _after(text, at)
+        if text[at : at + 1] != ",":
+            break
+        at = _after(text, at + 1)
+    if text[at : at + 1] != "]":
+        raise Damaged(f"after item {place} a comma or the end of the array is needed; is the file cut?")
+    if _after(text, at + 1) < len(text):
+        raise Damaged("there is more after the end of the array; one array, or one object on each line, is needed")
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
+def _after(text: str, at: int) -> int:
+    """Return where the white space that stands here ends."""
+    found = _SPACE.match(text, at)
     return found.end() if found else at
 
 
-def _csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Row]:
-    csv.field_size_limit(sys.maxsize)
-    place = 2
-    with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text, delimiter=delimiter)
-        for record in reader:
-            problem = "more values than the first line has names" if None in record else ""
-            yield Row(place, -1, None if problem else {k: v for k, v in record.items() if v is not None}, problem)
-            place = reader.line_num + 1
+def _table(lines: Iterator[Line]) -> Iterator[Row]:
+    for place, record, problem in lines:
+        yield Row(place, -1, record, problem)
+
+
+def _csv(file: IO[bytes]) -> Iterator[Row]:
+    return _table(csv_lines(file))
 
 
 def _tsv(file: IO[bytes]) -> Iterator[Row]:
-    return _csv(file, "\t")
+    return _table(tsv_lines(file))
 
 
 def _parquet(file: IO[bytes]) -> Iterator[Row]:

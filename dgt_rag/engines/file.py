@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from dgt_rag.corpus.read import OnBadLine, Projector
@@ -13,7 +12,7 @@ from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
 from dgt_rag.engines.building import Recipe
 from dgt_rag.engines.lexical import LexicalRetriever
 from dgt_rag.engines.sidecar import Sidecar
-from dgt_rag.plugins import InputFile
+from dgt_rag.plugins import InputFile, OwnFolder
 from dgt_rag.world import World
 
 
@@ -33,15 +32,15 @@ class FileEngine(SearchToolEngine):
     """Whose word forms and function words are known; Chinese, Japanese and Korean are found with any."""
     on_bad_line: OnBadLine = "refuse"
     """What to do about a line that cannot be read or repeats an id."""
-    index_dir: Path | None = None
-    """The folder for the index; `<file>.dgt` beside the corpus if not given."""
+    index_dir: OwnFolder | None = None
+    """The folder for the index, relative to the task file; `<file>.dgt` beside the corpus if not given."""
 
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Make the index if there is none of the present file, and open it."""
         source = Source.of(self.path, self.format)
         recipe = Recipe(source, Projector.of(self.projection), self.language, self.on_bad_line)
-        folder = self.index_dir.expanduser() if self.index_dir else self.path.with_name(f"{self.path.name}.dgt")
+        folder = self.index_dir or self.path.with_name(f"{self.path.name}.dgt")
         sidecar = Sidecar(recipe, folder)
         await sidecar.make(world.say)
         documents, index = await asyncio.to_thread(sidecar.load)

@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, TypeAdapter, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing, opened
 from dgt_rag.records import Document, Hit
 from dgt_rag.world import World
+
+_WEIGHTS = TypeAdapter(dict[str, PositiveFloat], config=ConfigDict(allow_inf_nan=False, defer_build=True))
+_NAMES = TypeAdapter(tuple[str, ...], config=ConfigDict(defer_build=True))
 
 
 class HybridEngine(SearchToolEngine):
@@ -28,6 +32,16 @@ class HybridEngine(SearchToolEngine):
     """How many hits of each engine are looked at."""
     documents_from: str | None = None
     """The engine whose documents are streamed and sampled, if not the first."""
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _one_form(cls, value: Any) -> Any:
+        """Read the form that was written, so that what is wrong is told of that one alone."""
+        if isinstance(value, Mapping):
+            return _WEIGHTS.validate_python(value)
+        if isinstance(value, list | tuple):
+            return _NAMES.validate_python(value)
+        raise PydanticCustomError("engines", "a list of engines, or a mapping of engine to weight, is needed")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "HybridEngine":

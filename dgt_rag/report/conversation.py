@@ -1,8 +1,10 @@
 """One conversation as a person reads it in a terminal."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import assert_never
+from unicodedata import category
 
 from dgt_rag.records import (
     AssistantStep,
@@ -18,6 +20,8 @@ from dgt_rag.records import (
 )
 
 _WIDTH = 100
+_BREAKS = re.compile("\r\n?|[\x85\u2028\u2029]")
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def as_text(talk: ConversationDataPoint) -> str:
@@ -72,8 +76,14 @@ def _short(text: str, length: int = 90) -> str:
 
 
 def printable(text: str) -> str:
-    """Keep control characters of a document from reaching the terminal."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+    """Keep control characters of a document, and such as turn the order of what follows, from reaching the terminal."""
+    lines = _BREAKS.sub("\n", text)
+    return lines if lines.isprintable() else "".join(letter if _shown(letter) else "\ufffd" for letter in lines)
+
+
+def _shown(letter: str) -> bool:
+    # format characters join letters and mark syllables; those left out reorder text until they are closed
+    return letter.isprintable() or letter in "\n\t" or (category(letter) in {"Zs", "Cf"} and letter not in _REORDERING)
 
 
 def _wrapped(label: str, text: str) -> Iterator[str]:

@@ -134,6 +134,12 @@ async def evaluate(
     return scores
 
 
+async def judged_in(retriever: Retriever, grades: Grades) -> tuple[int, int]:
+    """Return how many of the judged documents a corpus has, and how many are judged; reads the whole corpus."""
+    judged = {doc_id for relevant in grades.values() for doc_id in relevant}
+    return len({one.doc_id async for one in retriever.documents() if one.doc_id in judged}), len(judged)
+
+
 async def _ranked(retriever: Retriever, queries: Sequence[Query]) -> list[list[str]]:
     out = []
     for start in range(0, len(queries), _AT_ONCE):

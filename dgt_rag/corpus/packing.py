@@ -1,0 +1,73 @@
+"""Opening a corpus file, unpacked if it is packed by gzip or zstd; one that was cut is refused, not taken for the whole."""
+
+import gzip
+import io
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from dgt_rag.errors import CorpusError
+
+_BUFFER = 1 << 20
+_CHUNK = 1 << 14
+"""Packed bytes unpacked at once; few, as they may grow a thousandfold."""
+
+
+def opened(path: Path, packing: str) -> IO[bytes]:
+    """Open a file; OSError, EOFError or zlib.error, now or while it is read, if it cannot be unpacked to its end."""
+    if packing == "gzip":
+        return io.BufferedReader(gzip.open(path, "rb"), _BUFFER)
+    if packing == "zstd":
+        try:
+            import zstandard
+        except ImportError:
+            raise CorpusError(f"{path}: zstd files need one more package: pip install 'dgt-rag[zstd]'") from None
+        return io.BufferedReader(_Zstd(path.open("rb"), zstandard), _BUFFER)
+    return path.open("rb", buffering=_BUFFER)
+
+
+class _Zstd(io.RawIOBase):
+    """What a zstd file holds, frame after frame. The package's own reader ends without a word where a frame is cut."""
+
+    def __init__(self, file: IO[bytes], zstandard: ModuleType) -> None:
+        self.name = file.name
+        self._file = file
+        self._error = zstandard.ZstdError
+        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._packed = b""
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill as much of the buffer as there is unpacked; 0 at the end."""
+        while not self._left:
+            self._packed = self._packed or self._file.read(_CHUNK)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("the file ends within a frame")
+                return 0
+            self._left = memoryview(self._unpack())
+        size = min(len(buffer), len(self._left))
+        buffer[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def _unpack(self) -> bytes:
+        self._frame = self._frame or self._new()
+        try:
+            out: bytes = self._frame.decompress(self._packed)
+        except self._error as error:
+            raise OSError(f"{error}") from error
+        self._packed = self._frame.unused_data if self._frame.eof else b""
+        if self._frame.eof:
+            self._frame = None
+        return out
