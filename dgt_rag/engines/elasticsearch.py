@@ -7,12 +7,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from dgt_rag.embedders.base import AnyEmbedder, Encoder
-from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
+from dgt_rag.embedders.base import AnyEmbedder
+from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.elasticsearch_client import connect
 from dgt_rag.engines.elasticsearch_cluster import Cluster
 from dgt_rag.engines.elasticsearch_corpus import ElasticsearchCorpus
 from dgt_rag.engines.elasticsearch_index import Index
+from dgt_rag.engines.elasticsearch_opening import look_over
+from dgt_rag.engines.elasticsearch_query import IndexProjection
 from dgt_rag.engines.elasticsearch_search import ElasticsearchRetriever, Ranking
 from dgt_rag.errors import EngineError
 from dgt_rag.world import World
@@ -26,8 +28,8 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
     type: Literal["search/elasticsearch"] = "search/elasticsearch"
     default_index: str = Field(min_length=1, examples=["my_index"])
     """The index, or an alias; `index` means the same."""
-    projection: Projection = Projection(body="content", doc_id="_id")
-    """Our name → the field of the index; `_id` is the hit's own id."""
+    projection: IndexProjection = Field(default=IndexProjection(), examples=[{"body": "content", "doc_id": "_id"}])
+    """Our name → the field of the index; `_id` is the hit's own id. A text of several values is read as its lines."""
     id_field: str | None = None
     """A keyword field that holds the document's id, for sampling and order; found by itself if it is `doc_id` or `id`."""
     query: Literal["bm25", "knn", "hybrid"] = "bm25"
@@ -62,20 +64,21 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
         async with AsyncExitStack() as stack:
             index = await Index.read(await stack.enter_async_context(connect(self, world)), self.default_index)
             index.check(self.projection, ranked=self.query != "knn")
-            encoder: Encoder | None = None
-            if self.embedder and self.query != "bm25":
-                self._check_vectors(index)
-                encoder = await stack.enter_async_context(self.embedder.open(world))
             ranking = Ranking(self.query, self._fields(index), self.vector_field, self.relevance_threshold)
-            yield ElasticsearchRetriever(await self._corpus(index, world), ranking, encoder)
+            embedder = self.embedder if self.query != "bm25" else None
+            if embedder:
+                self._check_vectors(index)
+            corpus = await self._corpus(index, world)
+            encoder = await stack.enter_async_context(embedder.open(world)) if embedder else None
+            yield ElasticsearchRetriever(corpus, ranking, encoder)
 
     async def _corpus(self, index: Index, world: World) -> ElasticsearchCorpus:
-        body = self.projection.body
-        without = await index.count({"bool": {"must_not": {"exists": {"field": body}}}})
-        if without:
-            world.say(f"{self.place}: {without:,} documents of {index.name!r} have no {body!r}; they are left out")
+        total = await index.count({"match_all": {}})
         id_field = await index.id_field(self.projection, self.id_field)
-        return ElasticsearchCorpus(index, self.projection, self.filter, id_field, world.say)
+        corpus = ElasticsearchCorpus(index, self.projection, self.filter, id_field, world.say, empty=not total)
+        if total:
+            await look_over(corpus, total)
+        return corpus
 
     def _fields(self, index: Index) -> dict[str, float]:
         names = (self.projection.title, self.projection.body)

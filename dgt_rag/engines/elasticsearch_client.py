@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from dgt_rag.engines import elasticsearch_tls as tls
 from dgt_rag.engines.elasticsearch_cluster import Cluster, Json
 from dgt_rag.errors import Busy, EngineError, TaskError
 from dgt_rag.guard import Guard
@@ -49,6 +50,7 @@ class Connection:
         self._client = client
         self._guard = guard
         self.place = place
+        self.closed = False
 
     async def ask(self, method: str, path: str, body: Json | Sequence[Json] | None = None, **params: Any) -> Any:
         """Send one request, again while the cluster is busy; a list of objects goes as lines. Returns what it says."""
@@ -78,15 +80,16 @@ class Connection:
 
     async def release(self, path: str, body: Json) -> None:
         """Ask once that something held for us be let go; what is not let go lapses by itself."""
+        if self.closed:
+            # a stream that nobody ended; asking would open the client again
+            return
         with suppress(Busy, EngineError):
             await self.attempt("DELETE", path, body)
 
     def _lost(self, error: Any) -> Exception:
         said = _short(str(error.message))
         if isinstance(error, self._library.SSLError):
-            return EngineError(
-                f"{self.place}: the certificate is not trusted ({said}); name the authority's file in `ca_certs`"
-            )
+            return tls.failed(self.place, said)
         if isinstance(error, self._library.ConnectionTimeout):
             return Busy("timeout", f"{self.place}: no answer in time ({said})")
         if isinstance(error, self._library.SerializationError):
@@ -165,16 +168,22 @@ async def connect(cluster: Cluster, world: World) -> AsyncIterator[Connection]:
         raise EngineError(
             f"search/elasticsearch needs the package {error.name}: pip install 'elasticsearch[async]'"
         ) from None
-    options = cluster.options()
+    options, guard = cluster.options(), world.guards.of(cluster.place, cluster.retry)
+    if pinned := cluster.ca_fingerprint:
+        options["ssl_context"] = await guard.call(
+            lambda: tls.trusting(cluster.place, cluster.addresses(), pinned, cluster.timeout)
+        )
     try:
         client = elasticsearch.AsyncElasticsearch(transport_class=_plain_transport(world.say), **options)
     except (ValueError, OSError) as error:
         raise TaskError(f"search/elasticsearch: {_short(str(error))}") from None
     if not cluster.verify_certs:
         world.say(f"{cluster.place}: certificates are not checked (verify_certs: false)")
+    connection = Connection(elasticsearch, client, guard, cluster.place)
     try:
-        yield Connection(elasticsearch, client, world.guards.of(cluster.place, cluster.retry), cluster.place)
+        yield connection
     finally:
+        connection.closed = True
         await client.close()
 
 

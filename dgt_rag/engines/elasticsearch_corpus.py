@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from pydantic import JsonValue
@@ -11,9 +13,9 @@ from pydantic import JsonValue
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Projection, Retriever, Where
 from dgt_rag.engines.elasticsearch_cluster import Json
-from dgt_rag.engines.elasticsearch_index import WINDOW, Index
+from dgt_rag.engines.elasticsearch_index import LOAD, WINDOW, Index
 from dgt_rag.engines.elasticsearch_query import conditions, corpus_field, document, narrowed, seeded
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import CorpusError
 from dgt_rag.records import Document, label_of
 
 _PAGE = 1_000
@@ -31,24 +33,55 @@ class ElasticsearchCorpus(Retriever):
     id_field: str | None
     """The field that holds the ids; without one, all ids are read and held."""
     say: Callable[[str], None]
+    empty: bool = False
+    """Whether the index holds nothing at all, as before it is loaded: it can be searched, but nothing can be made of it."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _marks: list[Any] = field(default_factory=list)
-    """The id at every thousandth place."""
-    _all_ids: list[str] = field(default_factory=list)
+    _marks: list[Any] | None = None
+    """The id at every thousandth place, once they are read."""
+    _all_ids: list[str] | None = None
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def nothing(self) -> str:
+        """The sentence for an index that holds nothing."""
+        return f"{self.index.connection.place}: index {self.index.name!r} holds no document; load some: {LOAD}"
+
+    def tell(self, line: str) -> None:
+        """Show a line, if it was not shown before."""
+        if line not in self._told:
+            self._told.add(line)
+            self.say(line)
+
+    def twice(self, doc_id: str) -> CorpusError:
+        """Return the refusal for an id that two documents have."""
+        behind = [*self.index.shape.shards]
+        apart = "set projection.doc_id to a field that tells them apart, or to _id"
+        way_out = f"name one of the indices behind it in default_index: {', '.join(behind)}"
+        return CorpusError(
+            f"{self.index.connection.place}: two documents of index {self.index.name!r} have the doc_id {doc_id!r}; "
+            f"{way_out if len(behind) > 1 else apart}"
+        )
+
+    def _refuse_empty(self) -> None:
+        if self.empty:
+            raise CorpusError(self.nothing)
 
     @property
     def _source(self) -> Json:
         return {"excludes": self.index.shape.vectors}
 
-    def _filters(self, where: Where | None) -> list[Json]:
+    def filters(self, where: Where | None) -> list[Json]:
+        """Return the conditions that a document of the corpus fulfils (that matches)."""
         own, more = (conditions(one, self.index.shape, self.projection) for one in (self.filter, where or {}))
         return [{"exists": {"field": self.projection.body}}, *own, *more]
 
-    def _document(self, hit: Json) -> Document:
+    def document(self, hit: Json) -> Document:
+        """Return the document of a hit."""
         return document(hit, self.projection, self.id_field)
 
     async def documents(self) -> AsyncIterator[Document]:
         """Stream the corpus in the order of `doc_id`."""
+        self._refuse_empty()
         if self.id_field is None:
             ids = await self._ids(None)
             for start in range(0, len(ids), _PAGE):
@@ -61,22 +94,20 @@ class ElasticsearchCorpus(Retriever):
     async def _by_id(self, id_field: str) -> AsyncIterator[Document]:
         body = {"size": _PAGE, "_source": self._source}
         before = None
-        async for hits in self.index.pages(narrowed(self._filters(None)), id_field, body):
-            for one in map(self._document, hits):
+        async for hits in self.index.pages(narrowed(self.filters(None)), id_field, body):
+            for one in map(self.document, hits):
                 if one.doc_id == before:
-                    raise EngineError(
-                        f"{self.index.connection.place}: two documents of index {self.index.name!r} have the doc_id "
-                        f"{before!r}; set projection.doc_id to a field that tells them apart, or to _id"
-                    )
+                    raise self.twice(one.doc_id)
                 before = one.doc_id
                 yield one
 
     async def count(self, where: Where | None = None) -> int:
         """Return how many documents there are (that match)."""
-        return await self.index.count(narrowed(self._filters(where)))
+        return await self.index.count(narrowed(self.filters(where)))
 
     async def groups(self, path: str, where: Where | None = None) -> dict[str, int]:
         """Return the values of a field with their numbers of documents, by value."""
+        self._refuse_empty()
         name = corpus_field(path, self.projection)
         exact = self.index.shape.exact(name)
         if exact is None:
@@ -86,7 +117,7 @@ class ElasticsearchCorpus(Retriever):
             return await super().groups(path, where)
         sizes: dict[str, int] = {}
         values: Json = {"size": _PAGE, "sources": [{"value": {"terms": {"field": exact}}}]}
-        query = narrowed(self._filters(where))
+        query = narrowed(self.filters(where))
         while True:
             body = {"size": 0, "query": query, "aggs": {"groups": {"composite": values}}}
             answer = await self.index.ask("POST", "_search", body, allow_partial_search_results="false")
@@ -99,6 +130,7 @@ class ElasticsearchCorpus(Retriever):
 
     async def sample(self, dice: Dice, count: int, where: Where | None = None) -> list[Document]:
         """Return `count` different documents, the same whatever the index is called and in which order it was loaded."""
+        self._refuse_empty()
         if count < 1:
             return []
         if self.id_field is None:
@@ -109,15 +141,23 @@ class ElasticsearchCorpus(Retriever):
         ]
         found = await asyncio.gather(*(self._drawn(dice.number, count, where, *pair) for pair in pairs))
         hits = sorted((hit for part in found for hit in part), key=lambda hit: hit["sort"][0], reverse=True)
-        drawn = [(-float(hit["sort"][0]), self._document(hit)) for hit in hits]
+        drawn = [(-float(hit["sort"][0]), self.document(hit)) for hit in hits]
         drawn.sort(key=lambda pair: (pair[0], pair[1].doc_id))
-        return [one for _, one in drawn[:count]]
+        return [one for _, one in self._once(drawn)[:count]]
+
+    def _once(self, scored: list[tuple[float, Document]]) -> list[tuple[float, Document]]:
+        """Return the first of those documents that have one id."""
+        first: dict[str, tuple[float, Document]] = {}
+        for pair in scored:
+            if first.setdefault(pair[1].doc_id, pair) is not pair:
+                self.tell(f"{self.twice(pair[1].doc_id)}; until then the one that stands first is taken")
+        return [*first.values()]
 
     async def _drawn(self, number: int, count: int, where: Where | None, name: str, shard: int) -> list[Json]:
         """Return the documents of one shard that the number draws first."""
         if self.id_field is None:
             return []
-        filters = [*self._filters(where), {"term": {"_index": name}}]
+        filters = [*self.filters(where), {"term": {"_index": name}}]
         body: Json = {
             "query": seeded(narrowed(filters), number, name, shard, self.id_field),
             "sort": [{"_score": "desc"}, {self.id_field: "asc"}],
@@ -135,11 +175,12 @@ class ElasticsearchCorpus(Retriever):
 
     async def at(self, places: list[int]) -> list[Document]:
         """Return the documents at these places (from 0) of the order of `doc_id`, in the order asked."""
+        self._refuse_empty()
         if self.id_field is None:
             ids = await self._ids(None)
             return await self._named([ids[place] for place in places])
         marks = await self._marked(self.id_field)
-        filters = self._filters(None)
+        filters = self.filters(None)
         bodies = [
             {
                 "query": narrowed([*filters, {"range": {self.id_field: {"gte": marks[place // _STEP]}}}]),
@@ -153,22 +194,33 @@ class ElasticsearchCorpus(Retriever):
         found: list[list[Json]] = []
         for start in range(0, len(bodies), _AT_ONCE):
             found += await self.index.searches(bodies[start : start + _AT_ONCE])
-        return [self._document(hit) for hits in found for hit in hits]
+        return [self.document(hit) for hits in found for hit in hits]
 
     async def _marked(self, id_field: str) -> list[Any]:
         async with self._lock:
-            if not self._marks:
+            if self._marks is None:
                 body = {"size": WINDOW, "_source": False}
-                async for hits in self.index.pages(narrowed(self._filters(None)), id_field, body):
-                    self._marks += [hit["sort"][0] for hit in hits[::_STEP]]
+                marks: list[Any] = []
+                last = None
+                async for hits in self.index.pages(narrowed(self.filters(None)), id_field, body):
+                    ids = [hit["sort"][0] for hit in hits]
+                    self._check_apart([last, *ids])
+                    marks, last = marks + ids[::_STEP], ids[-1]
+                self._marks = marks
             return self._marks
+
+    def _check_apart(self, ids: Sequence[Any]) -> None:
+        """Refuse two that are the same in a list in order."""
+        for one, other in pairwise(ids):
+            if one == other:
+                raise self.twice(str(one))
 
     async def _ids(self, where: Where | None) -> list[str]:
         """Return the ids of all documents (that match) in order, where no field of the index holds them."""
         if where:
             return await self._read_ids(where)
         async with self._lock:
-            if not self._all_ids:
+            if self._all_ids is None:
                 self.say(
                     f"{self.index.connection.place}: no keyword field of {self.index.name!r} holds the document's id; "
                     "all ids are read once for sampling (name one in id_field, or load the index with "
@@ -179,8 +231,10 @@ class ElasticsearchCorpus(Retriever):
 
     async def _read_ids(self, where: Where | None) -> list[str]:
         body = {"size": WINDOW, "_source": False}
-        pages = self.index.pages(narrowed(self._filters(where)), None, body)
-        return sorted([str(hit["_id"]) async for hits in pages for hit in hits])
+        pages = self.index.pages(narrowed(self.filters(where)), None, body)
+        ids = sorted([str(hit["_id"]) async for hits in pages for hit in hits])
+        self._check_apart(ids)
+        return ids
 
     async def _named(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents of these ids of the index's own, in their order."""
@@ -188,14 +242,21 @@ class ElasticsearchCorpus(Retriever):
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE]
             asked = {"query": {"ids": {"values": [*part]}}, "size": len(part), "_source": self._source}
-            found |= {hit["_id"]: self._document(hit) for hit in await self.index.search(asked)}
+            found |= {hit["_id"]: self.document(hit) for hit in await self.index.search(asked)}
         return [found[name] for name in ids if name in found]
 
     async def fingerprint(self) -> str:
-        """Return a digest that changes when the index is made anew or any of its documents changes."""
+        """Return a digest that changes when the index is made anew, any document changes, or what is taken for one."""
+        self._refuse_empty()
         stats = {"stats": {"field": "_seq_no"}}
-        body = {"size": 0, "query": narrowed(self._filters(None)), "aggs": {"writes": stats}}
+        body = {"size": 0, "query": narrowed(self.filters(None)), "aggs": {"writes": stats}}
         answer = await self.index.ask("POST", "_search", body, allow_partial_search_results="false")
         writes = answer["aggregations"]["writes"]
         facts = [*self.index.shape.uuids, writes["count"], writes["max"], writes["sum"]]
+        facts += [
+            self.index.name,
+            self.id_field,
+            self.projection.model_dump(),
+            json.dumps(dict(self.filter), sort_keys=True),
+        ]
         return hashlib.sha256(repr(facts).encode()).hexdigest()

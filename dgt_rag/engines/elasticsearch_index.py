@@ -13,6 +13,7 @@ from dgt_rag.plugins import unknown
 
 WINDOW = 10_000
 """The most hits of one request (`index.max_result_window`)."""
+LOAD = "python -m dgt_rag index TASK --engine NAME --from FILE"
 _KEEP = "5m"
 _COPIES = ("doc_id", "id", "doc_id.keyword", "id.keyword")
 _UNCOUNTED: Json = {"track_total_hits": False}
@@ -62,10 +63,7 @@ class Index:
             return f"{self.connection.place}: there is no index {self.name!r} ({error})"
         names = {name for name in found if not name.startswith(".")}
         names |= {alias for index in found.values() for alias in index.get("aliases", {})}
-        return (
-            f"{self.connection.place}: {unknown('index', self.name, sorted(names))}; "
-            "or load one: python -m dgt_rag index TASK --engine NAME --from FILE"
-        )
+        return f"{self.connection.place}: {unknown('index', self.name, sorted(names))}; or load one: {LOAD}"
 
     async def search(self, body: Json, **params: Any) -> list[Json]:
         """Return the hits of one search; never those of some shards only."""
@@ -131,7 +129,8 @@ class Index:
         """Refuse a projection that names fields which the index lacks."""
         given = projection.model_fields_set | {"body", "doc_id"}
         for ours, field in projection.model_dump().items():
-            if ours in given and field != OWN_ID and field not in self.shape.fields:
+            unnamed = not field and ours in {"title", "domain"}
+            if ours in given and not unnamed and field != OWN_ID and field not in self.shape.fields:
                 raise EngineError(
                     f"{self.connection.place}: index {self.name!r} has no field {field!r} (projection.{ours}); "
                     f"there are: {self.shape.names()}"

@@ -8,7 +8,7 @@ from typing import Any
 from dgt_rag.corpus.rows import clean
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
-from dgt_rag.engines.elasticsearch_client import BUSY, Connection, connect, in_path, reason
+from dgt_rag.engines.elasticsearch_client import BUSY, Connection, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_query import OWN_ID, flat
@@ -65,6 +65,8 @@ class _Loader:
     ready: bool = False
     added: int = 0
     present: int = 0
+    blind: int = 0
+    """Documents added without a vector."""
 
     async def load(self, batch: Sequence[Document]) -> None:
         """Add those documents of a batch that the index does not hold."""
@@ -74,9 +76,7 @@ class _Loader:
         new = await self._new(sources)
         if self.encoder is not None and new:
             said = {one.doc_id: one.body for one in batch if one.doc_id in new and one.body.strip()}
-            vectors = await self.encoder.embed([*said.values()], "passage")
-            for name, vector in zip(said, vectors, strict=True):
-                _put(new[name], self.engine.vector_field, vector)
+            await self._add_vectors(self.encoder, new, said)
         left = dict(new)
         if left:
             await self.connection.ask_with(lambda: self._bulk(left))
@@ -86,6 +86,14 @@ class _Loader:
         if before // _EVERY != (self.added + self.present) // _EVERY:
             self.world.say(f"index {self.engine.default_index!r}: {self.added + self.present:,} documents")
 
+    async def _add_vectors(self, encoder: Encoder, new: dict[str, Json], said: dict[str, str]) -> None:
+        """Put the vectors of texts into their documents; one of zeros has no direction, and servers refuse it."""
+        vectors = await encoder.embed([*said.values()], "passage")
+        found = {name: vector for name, vector in zip(said, vectors, strict=True) if any(vector)}
+        for name, vector in found.items():
+            _put(new[name], self.engine.vector_field, vector)
+        self.blind += len(new) - len(found)
+
     async def finish(self) -> Loaded:
         """Make what was loaded visible, and tell it."""
         name = self.engine.default_index
@@ -93,6 +101,11 @@ class _Loader:
             raise EngineError(f"index {name!r}: there are no documents to load")
         await self.connection.ask("POST", in_path(name, "_refresh"))
         self.world.say(f"index {name!r}: {self.added:,} documents added, {self.present:,} were there")
+        if self.blind:
+            self.world.say(
+                f"index {name!r}: {self.blind:,} of those added have no vector, since the embedder makes nothing of "
+                "their text; words find them, vectors do not"
+            )
         return Loaded(self.added, self.present)
 
     def _source(self, document: Document) -> tuple[str, Json]:
@@ -102,7 +115,7 @@ class _Loader:
         source: Json = dict(document.metadata)
         id_path = ID_COPY if projection.doc_id == OWN_ID else projection.doc_id
         ours = {projection.body: document.body, id_path: document.doc_id}
-        ours |= {projection.title: document.title, projection.domain: document.domain}
+        ours |= {projection.title or "title": document.title, projection.domain or "domain": document.domain}
         for path, value in ours.items():
             if path in document.metadata:
                 raise EngineError(
@@ -134,8 +147,8 @@ class _Loader:
         properties: Json = {}
         notes: Json = {"analyzer": self.engine.analyzer}
         _put_field(properties, projection.body, text)
-        _put_field(properties, projection.title, text)
-        _put_field(properties, projection.domain, keyword)
+        _put_field(properties, projection.title or "title", text)
+        _put_field(properties, projection.domain or "domain", keyword)
         _put_field(properties, ID_COPY if projection.doc_id == OWN_ID else projection.doc_id, keyword)
         if dims is not None and self.engine.embedder is not None:
             vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
@@ -171,12 +184,8 @@ class _Loader:
         """Return the documents that are not there; one that is there with other content is refused."""
         name = self.engine.default_index
         excluded = {"_source_excludes": self.engine.vector_field} if self.engine.embedder else {}
-        asked = {"ids": list(sources)}
-        found = await self.connection.ask("POST", in_path(name, "_mget"), asked, **excluded)
         new = dict(sources)
-        for hit in found["docs"]:
-            if "error" in hit:
-                raise EngineError(f"{self.connection.place}: {reason(hit)}; the index was deleted while it was loaded")
+        for hit in await self.connection.ask_with(lambda: self._there([*sources], excluded)):
             if not hit.get("found"):
                 continue
             if hit.get("_source") != new.pop(hit["_id"]):
@@ -185,6 +194,18 @@ class _Loader:
                     "use another index, or delete this one"
                 )
         return new
+
+    async def _there(self, ids: Sequence[str], params: Json) -> list[Json]:
+        """Ask once for the documents of these ids; raises `Busy` where a part of the index does not answer yet."""
+        path, place = in_path(self.engine.default_index, "_mget"), self.connection.place
+        answer = await self.connection.attempt("POST", path, {"ids": ids}, **params)
+        found: list[Json] = answer["docs"]
+        for hit in found:
+            if error_name(hit) == "index_not_found_exception":
+                raise EngineError(f"{place}: {reason(hit)}; the index was deleted while it was loaded")
+            if "error" in hit:
+                raise Busy("unavailable", f"{place}: document {hit['_id']!r}: {reason(hit)}")
+        return found
 
     async def _bulk(self, left: dict[str, Json]) -> None:
         """Send documents once; those that the index took are no longer left."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import JsonValue, model_validator
 
-from dgt_rag.corpus.read import Projector
+from dgt_rag.corpus.read import Parts, Projector
 from dgt_rag.engines.base import Projection, Where
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.errors import EngineError
@@ -24,6 +24,21 @@ _RANKED = {"text", "match_only_text", "search_as_you_type"}
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _MOST_CLAUSES = 1000
+
+
+class IndexProjection(Projection):
+    """Our name → the field of the index (dotted path). Fields that are not named stay in `metadata`."""
+
+    body: str = "content"
+    doc_id: str = OWN_ID
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_projection(cls, data: Any) -> Any:
+        """Read a projection made in Python as one in a task file: what it does not name has the names of this class."""
+        if isinstance(data, Projection) and not isinstance(data, cls):
+            return {name: getattr(data, name) for name in data.model_fields_set}
+        return data
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ def flat(properties: Json, prefix: str = "") -> Iterator[tuple[str, Json]]:
 def corpus_field(path: str, projection: Projection) -> str:
     """Return the corpus's name of a field that may be one of ours."""
     own = projection.model_dump()
-    return str(own.get(path, path))
+    return str(own.get(path) or path)
 
 
 def conditions(where: Where, shape: Shape, projection: Projection) -> list[Json]:
@@ -165,10 +180,49 @@ def document(hit: Json, projection: Projection, id_field: str | None) -> Documen
         # the copy of the id that `load_index` stores for sampling
         if id_field and record.get(id_field) == hit["_id"]:
             del record[id_field]
+    projector = Projector.of(projection)
     try:
-        return Projector.of(projection).document(record)
+        return projector.document(record, _parts(projector, record))
     except ValueError as error:
         raise EngineError(f"index {hit['_index']!r}, document {hit['_id']!r}: {error}; mend `projection`") from None
+
+
+def _parts(projector: Projector, record: Json) -> Parts:
+    """Return what a record says under our names; any field of an index may hold several values, and text may be a number."""
+    body, doc_id, title, domain = projector.paths
+    one = {path: _single(record, path) for path in (doc_id, domain)}
+    return projector.parts({**one, body: _text(record, body), title: _text(record, title)})
+
+
+def _text(record: Json, path: str) -> JsonValue:
+    """Return a text of several values as its lines."""
+    values = found(record, path)
+    texts = [one if isinstance(one, str) else label_of(one) for one in values]
+    return values if None in texts else "\n".join(map(str, texts))
+
+
+def _single(record: Json, path: str) -> JsonValue:
+    """Return the only value of a field, or the list of them, which is no id and no domain."""
+    values = found(record, path)
+    return values[0] if len(values) == 1 else values or None
+
+
+def found(record: Json, path: str) -> list[JsonValue]:
+    """Return the values of a field; none if it has no name."""
+    value = record.get(path)
+    return [value] if isinstance(value, str) else [*_values(record, path)] if path else []
+
+
+def _values(value: JsonValue, path: str) -> Iterator[JsonValue]:
+    """Return all that stands at a dotted path, as the server reads a document: through lists, without nulls."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _values(one, path)
+    elif isinstance(value, dict) and path:
+        head, _, rest = path.partition(".")
+        yield from _values(value[path], "") if path in value else _values(value.get(head), rest)
+    elif value is not None and not path:
+        yield value
 
 
 def seeded(query: Json, number: int, name: str, shard: int, id_field: str) -> Json:

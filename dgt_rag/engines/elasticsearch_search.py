@@ -33,7 +33,7 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
     """Searches one index."""
 
     def __init__(self, corpus: ElasticsearchCorpus, ranking: Ranking, encoder: Encoder | None) -> None:
-        super().__init__(corpus.index, corpus.projection, corpus.filter, corpus.id_field, corpus.say)
+        super().__init__(corpus.index, corpus.projection, corpus.filter, corpus.id_field, corpus.say, corpus.empty)
         self.ranking = ranking
         self.encoder = encoder
 
@@ -41,6 +41,8 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
         """Return at most `limit` hits, best first."""
         if limit < 1 or not query.strip():
             return []
+        if self.empty:
+            self.tell(self.nothing)
         if self.ranking.query == "hybrid":
             found = await self._fused(query, min(limit, WINDOW), where)
         else:
@@ -51,7 +53,7 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
         return [Hit(document=one, score=score, rank=rank) for rank, (score, one) in enumerate(kept, 1)]
 
     async def _by_words(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
-        asked: Json = {"query": narrowed(self._filters(where), matching(query, self.ranking.fields))}
+        asked: Json = {"query": narrowed(self.filters(where), matching(query, self.ranking.fields))}
         if self.id_field:
             order = [{"_score": "desc"}, {self.id_field: "asc"}]
             hits = await self.index.search({**asked, "size": limit, "sort": order, "_source": self._source})
@@ -60,7 +62,10 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
 
     async def _by_vectors(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
         vector = await self._embed(query)
-        name, filters = self.ranking.vector_field, self._filters(where)
+        if not any(vector):
+            # the embedder knows none of its words; servers refuse such a vector
+            return []
+        name, filters = self.ranking.vector_field, self.filters(where)
 
         def asked(size: int) -> Json:
             near = {
@@ -111,5 +116,5 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
         return vector
 
     def _scored(self, hits: Sequence[Json]) -> list[tuple[float, Document]]:
-        found = [(float(hit["_score"]), self._document(hit)) for hit in hits]
-        return sorted(found, key=lambda pair: (-pair[0], pair[1].doc_id))
+        found = [(float(hit["_score"]), self.document(hit)) for hit in hits]
+        return self._once(sorted(found, key=lambda pair: (-pair[0], pair[1].doc_id)))

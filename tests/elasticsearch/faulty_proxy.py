@@ -66,6 +66,17 @@ def failed_shards(on: str = "_search") -> Fault:
     return Fault(on, change=change)
 
 
+def lost_documents(on: str = "_mget") -> Fault:
+    """No copy of the documents' shard is there yet, as just after a restart, and the answer is a 200 that says so of each."""
+
+    def change(body: Any) -> Any:
+        why = {"type": "no_shard_available_action_exception", "reason": "No shard available for [get [x][d1]]"}
+        error = {"root_cause": [why], **why}
+        return {"docs": [{"_index": one["_index"], "_id": one["_id"], "error": error} for one in body["docs"]]}
+
+    return Fault(on, change=change)
+
+
 def basic(user: str, password: str) -> str:
     """Return the header of basic auth."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from launcher import Node
-from loading import WordEmbedder, corpus, engine, load
+from loading import FewWordEmbedder, WordEmbedder, corpus, engine, load
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
@@ -181,6 +181,33 @@ async def test_the_fingerprint_tells_a_changed_corpus(node):
     assert prints[0] == prints[1] != prints[2]
 
 
+async def test_the_fingerprint_tells_what_is_taken_for_a_document_and_stays_when_nothing_has_changed(newest):
+    one = engine(newest.url)
+    await load(one, corpus(12))
+    alias = f"{one.default_index}-alias"
+    add = {"index": one.default_index, "alias": alias}
+    call(newest, "POST", "/_aliases", {"actions": [{"add": add}]})
+    others: list[dict[str, Any]] = [
+        {"projection": {"body": "content", "title": "domain"}},
+        {"projection": {"body": "content", "doc_id": "doc_id"}},
+        {"filter": {"domain": ["parks", "water", "taxes"]}},
+        {"filter": {"domain": ["parks", "water"]}},
+        {"default_index": alias},
+    ]
+    same: list[dict[str, Any]] = [
+        {},
+        {"projection": {"body": "content", "doc_id": "_id"}},
+        {"query": "bm25", "fields": {"content": 2}, "limit": 9, "timeout": 60},
+    ]
+    marks = []
+    for settings in [*same, *others]:
+        wanted = {"default_index": one.default_index, "hosts": [newest.url], **settings}
+        async with ElasticsearchEngine.model_validate(wanted).open(World()) as opened:
+            marks.append(await opened.fingerprint())
+    assert len(set(marks[: len(same)])) == 1
+    assert len(set(marks)) == 1 + len(others)
+
+
 async def test_documents_without_a_body_are_left_out_and_told(node):
     one = engine(node.url)
     await load(one, corpus(5))
@@ -211,6 +238,17 @@ async def test_vectors_and_both_together_find_what_was_meant(node):
         hits = await opened.search("picnic place15", 5)
         assert hits[0].document.doc_id == "d00015"
         assert hits[0].score == pytest.approx(2 / 61)
+
+
+async def test_a_question_that_the_embedder_makes_nothing_of_has_no_hits_by_vectors_and_those_by_words(newest):
+    one = engine(newest.url, embedder=FewWordEmbedder(), query="knn")
+    await load(one, corpus(9))
+    async with one.open(World()) as opened:
+        assert await opened.search("what about place7?", 3) == []
+        assert len(await opened.search("where is a meter?", 3)) == 3
+    async with one.model_copy(update={"query": "hybrid"}).open(World()) as opened:
+        assert (await opened.search("what about place7?", 3))[0].document.doc_id == "d00007"
+        assert await opened.search("xyzzy", 3) == []
 
 
 async def test_an_embedder_of_another_make_or_size_is_refused(newest):

@@ -1,19 +1,23 @@
 """What goes wrong between us and a cluster: logins, certificates, overload, cut connections, restarts, deletions."""
 
 import asyncio
+import hashlib
 import json
 import ssl
 import urllib.request
+from collections.abc import AsyncIterator
 
 import pytest
 import trustme
-from faulty_proxy import basic, cut, failed_shards, faulty, slow, status
+from faulty_proxy import basic, cut, failed_shards, faulty, lost_documents, slow, status
 from loading import SWIFT, corpus, engine, load
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
+from dgt_rag.engines.elasticsearch_load import load_index
 from dgt_rag.errors import EngineError, ServiceError, TaskError
 from dgt_rag.guard import Guards
+from dgt_rag.records import Document
 from dgt_rag.world import World
 
 PATIENT = SWIFT.model_copy(update={"attempts": 30, "dead_after": 60.0})
@@ -78,6 +82,82 @@ async def test_a_private_authority_is_trusted_when_its_file_is_named_and_not_oth
         with pytest.raises(EngineError, match=r"certificate is not trusted .*`ca_certs`"):
             await one_hit(engine(proxy.url, index))
     assert any("certificates are not checked" in line for line in said)
+
+
+@pytest.fixture
+def own_authority(tmp_path) -> tuple[ssl.SSLContext, list[str]]:
+    """A server that shows its authority's certificate after its own, as Elasticsearch does; the fingerprints of both."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    file = tmp_path / "server.pem"
+    file.write_bytes(issued.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(file)
+    return served, [fingerprint(issued.cert_chain_pems[0].bytes()), fingerprint(authority.cert_pem.bytes())]
+
+
+def fingerprint(pem: bytes) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
+
+
+async def test_an_authority_is_trusted_by_its_fingerprint_and_so_is_a_servers_own_certificate(
+    newest, loaded, own_authority
+):
+    served, (own, authoritys) = own_authority
+    with_colons = ":".join(authoritys[at : at + 2] for at in range(0, 64, 2)).upper()
+    async with faulty(newest.port, tls=served) as proxy:
+        for known in (own, authoritys, with_colons):
+            assert await one_hit(engine(proxy.url, loaded, ca_fingerprint=known)) == "d00003"
+        by_number = proxy.url.replace("localhost", "127.0.0.1")
+        assert await one_hit(engine(by_number, loaded, ca_fingerprint=own)) == "d00003"
+        with pytest.raises(EngineError, match="is that of another name"):
+            await one_hit(engine(by_number, loaded, ca_fingerprint=authoritys))
+
+
+async def test_a_certificate_that_only_claims_to_be_of_the_authority_is_not_trusted(
+    newest, loaded, own_authority, tmp_path
+):
+    _, (_, authoritys) = own_authority
+    true = (tmp_path / "server.pem").read_bytes().split(b"-----BEGIN CERTIFICATE-----")[-1]
+    issued = trustme.CA().issue_cert("localhost")
+    false = tmp_path / "false.pem"
+    pem = issued.private_key_pem.bytes() + issued.cert_chain_pems[0].bytes()
+    false.write_bytes(pem + b"-----BEGIN CERTIFICATE-----" + true)
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(false)
+    async with faulty(newest.port, tls=served) as proxy:
+        with pytest.raises(EngineError, match="certificate is not trusted"):
+            await one_hit(engine(proxy.url, loaded, ca_fingerprint=authoritys))
+        assert not proxy.seen
+
+
+async def test_a_fingerprint_that_no_certificate_has_is_refused_at_once_with_those_there_are(
+    newest, loaded, own_authority
+):
+    served, (own, authoritys) = own_authority
+    said: list[str] = []
+    async with faulty(newest.port, tls=served) as proxy:
+        world = World(guards=Guards(say=said.append))
+        with pytest.raises(EngineError, match=f"`ca_fingerprint`; theirs are {own}, {authoritys}; .*") as refusal:
+            async with engine(proxy.url, loaded, ca_fingerprint="ab" * 32, retry=PATIENT).open(world):
+                pass
+        assert not proxy.seen and not said and "\n" not in str(refusal.value)
+
+
+async def test_https_to_a_server_without_tls_is_told_to_be_just_that(newest, loaded):
+    address = newest.url.replace("http://", "https://")
+    for trust in ({}, {"ca_fingerprint": "ab" * 32}, {"verify_certs": False}):
+        with pytest.raises(EngineError, match=r"there is no TLS at this address .*; write http:// in") as refusal:
+            await one_hit(engine(address, loaded, retry=PATIENT, **trust))
+        assert "certificate" not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+async def test_a_host_that_is_away_is_waited_for_with_a_fingerprint_as_well(own_authority):
+    away = SWIFT.model_copy(update={"dead_after": 0.3})
+    _, (own, _) = own_authority
+    with pytest.raises(ServiceError, match=r"localhost:1: cannot be reached") as refusal:
+        await one_hit(engine("https://localhost:1", "x", retry=away, ca_fingerprint=own))
+    assert "\n" not in str(refusal.value)
 
 
 async def test_a_busy_cluster_is_asked_again_when_it_said(node, index):
@@ -152,6 +232,48 @@ async def test_a_cut_load_goes_on_and_doubles_nothing(node):
     assert (again.added, again.present) == (0, 2_500)
 
 
+async def test_a_shard_that_is_away_while_documents_are_loaded_is_waited_for(node):
+    documents = corpus(1_500)
+    async with faulty(node.port) as proxy:
+        one = engine(proxy.url)
+        proxy.plan += [lost_documents(), lost_documents()]
+        assert (await load(one, documents)).added == 1_500
+        assert sum("_mget" in request.target for request in proxy.seen) == 4
+
+
+async def test_a_server_killed_while_documents_are_loaded_is_waited_for(newest):
+    documents = corpus(6_000)
+    one = engine(newest.url, retry=PATIENT)
+
+    async def with_a_crash() -> AsyncIterator[Document]:
+        for number, document in enumerate(documents):
+            if number == 3_000:
+                await asyncio.to_thread(newest.stop)
+                await asyncio.to_thread(newest.launch)
+            yield document
+
+    done = await load_index(one, with_a_crash(), World())
+    await asyncio.to_thread(newest.wait)
+    assert (done.added, done.present) == (6_000, 0)
+    async with one.open(World()) as opened:
+        assert [document async for document in opened.documents()] == documents
+
+
+async def test_an_index_that_is_deleted_while_it_is_loaded_is_told(node):
+    documents = corpus(3_000)
+    one = engine(node.url)
+
+    async def with_a_deletion() -> AsyncIterator[Document]:
+        for number, document in enumerate(documents):
+            if number == 2_000:
+                request = urllib.request.Request(f"{node.url}/{one.default_index}", method="DELETE")
+                await asyncio.to_thread(urllib.request.urlopen, request)
+            yield document
+
+    with pytest.raises(EngineError, match="the index was deleted while it was loaded"):
+        await load_index(one, with_a_deletion(), World())
+
+
 async def test_a_server_killed_in_mid_stream_and_mid_search_is_waited_for(node):
     documents = corpus(3_000)
     one = engine(node.url, retry=PATIENT)
@@ -168,6 +290,16 @@ async def test_a_server_killed_in_mid_stream_and_mid_search_is_waited_for(node):
         assert [hits[0].document for hits in found] == documents[:8]
         assert [*first, *await rest] == documents
     await asyncio.to_thread(node.wait)
+
+
+async def test_a_stream_that_nobody_ended_asks_nothing_more_when_the_engine_is_closed(newest, loaded):
+    async with faulty(newest.port) as proxy:
+        async with engine(proxy.url, loaded).open(World()) as opened:
+            pages = opened.index.pages({"match_all": {}}, None, {"size": 10})
+            assert len(await anext(pages)) == 10
+        before = len(proxy.seen)
+        await pages.aclose()
+        assert len(proxy.seen) == before
 
 
 async def test_an_index_that_is_deleted_in_mid_run_is_told_in_one_line(node):

@@ -1,7 +1,7 @@
 """Loading documents into a real index: what is refused, and that nothing is changed by it."""
 
 import pytest
-from loading import WordEmbedder, corpus, engine, load
+from loading import FewWordEmbedder, WordEmbedder, corpus, engine, load
 
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
@@ -45,6 +45,21 @@ async def test_fields_and_ids_that_cannot_be_kept_are_named(newest):
     mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
     assert "document '1' does not fit index" in await refused(engine(newest.url), mixed)
     assert "there are no documents to load" in await refused(engine(newest.url), [])
+
+
+async def test_a_text_that_the_embedder_makes_nothing_of_is_loaded_without_a_vector_and_told(newest):
+    one = engine(newest.url, embedder=FewWordEmbedder(), query="knn")
+    documents = [
+        Document(doc_id="known", body="a picnic"),
+        Document(doc_id="strange", body="xyzzy"),
+        Document(doc_id="two", body="meter levy"),
+    ]
+    said: list[str] = []
+    assert (await load(one, documents, World(say=said.append))).added == 3
+    assert any("1 of those added have no vector" in line for line in said)
+    async with one.open(World()) as opened:
+        assert [hit.document.doc_id for hit in await opened.search("picnic", 5)] == ["known", "two"]
+    assert (await load(one, documents)).present == 3
 
 
 async def test_what_looks_like_a_date_or_sits_deep_is_kept_as_it_is(node):
