@@ -7,7 +7,7 @@ from dgt_rag.plugins import Settings
 
 
 class RetryPolicy(Settings):
-    """Waits grow by doubling, with jitter; what a service says in Retry-After is honoured up to `max_wait`."""
+    """Waits grow by doubling, with jitter; a longer one that a service asks for in Retry-After is kept up to `max_wait`."""
 
     attempts: int = Field(default=6, ge=1)
     """Tries of one call in all; being told 429, and waiting for a dead endpoint, use none up."""
@@ -23,7 +23,6 @@ class RetryPolicy(Settings):
     """Seconds that an endpoint may answer nothing but 429 until the run stops, to be resumed."""
 
     def wait(self, tries: int, retry_after: float | None, dice: Dice) -> float:
-        """Return the seconds to wait after this many tries."""
-        if retry_after is not None:
-            return min(max(retry_after, 0.0), self.max_wait)
-        return min(self.first_wait * 2.0 ** (tries - 1), self.max_wait) * (0.5 + dice.unit())
+        """Return the seconds to wait after this many tries: at least its own, whatever a service asks for."""
+        own = min(self.first_wait * 2.0 ** min(tries - 1, 60), self.max_wait) * (0.5 + dice.unit())
+        return max(min(retry_after or 0.0, self.max_wait), own)

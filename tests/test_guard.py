@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgt_rag.dice import Dice
 from dgt_rag.errors import Busy, EndpointDown, Exhausted, ModelError
 from dgt_rag.gate import Allowance, Gate
 from dgt_rag.guard import Guard, Guards
@@ -272,3 +273,18 @@ async def test_an_allowance_holds_calls_back_at_all_endpoints_that_keep_to_it_un
         one.gate.forget(another)
     await asyncio.gather(*calls)
     assert sum(one.gate.outcomes["ok"] for one in guards) == 6
+
+
+@given(
+    st.integers(1, 5000), st.none() | st.floats(0, 1e9), st.floats(0.001, 10), st.floats(0.001, 100), st.integers(0, 99)
+)
+def test_a_wait_is_never_shorter_than_ones_own_and_never_much_longer_than_the_longest(
+    tries: int, asked: float | None, first: float, longest: float, seed: int
+):
+    policy = RetryPolicy(first_wait=first, max_wait=longest)
+    own = policy.wait(tries, None, Dice(seed))
+    wait = policy.wait(tries, asked, Dice(seed))
+    assert own <= wait <= 1.5 * longest
+    assert min(first * 2.0 ** min(tries - 1, 20), longest) * 0.5 <= own
+    if asked is not None and asked <= longest:
+        assert wait >= asked
