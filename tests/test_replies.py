@@ -110,3 +110,12 @@ def test_any_text_is_a_value_or_a_bad_reply(text: str, mend: bool):
 @given(st.builds(Answer, answer=st.text(), title=st.none() | st.text()))
 def test_what_was_written_as_json_is_read_back(value: Answer):
     assert read(value.model_dump_json(), Answer, mend=False) == value
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"a": ' + "[" * 5000 + "]" * 5000 + "}"])
+def test_what_is_nested_without_end_is_a_bad_reply(text: str):
+    for mend in (True, False):
+        with pytest.raises(BadReply):
+            read(text, Answer, mend)
+    with pytest.raises(BadReply, match="not a JSON object"):
+        arguments_of(text)

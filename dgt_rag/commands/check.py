@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 
 from dgt_rag.commands.tasks import add_task_arguments, load_path, open_only, task_paths
 from dgt_rag.corpus.markers import marked
@@ -20,6 +22,7 @@ from dgt_rag.stages.base import Stage
 from dgt_rag.stages.examples import read_examples
 from dgt_rag.stages.persona import SamplePersona
 from dgt_rag.stages.scenario import RagScenario
+from dgt_rag.store.calls import open_calls
 from dgt_rag.task import Task
 
 _DRAWN = 1_000
@@ -58,8 +61,10 @@ async def _check(task: Task, online: bool) -> None:
         for name, model in task.models.items():
             print(f"  model {name}: {model.plugin_name()}")
     else:
-        async for line in probe(task.models):
-            print(f"  {line}", flush=True)
+        store = Path(task.output_dir).expanduser() / task.task_name / "calls.sqlite"
+        with open_calls(store) if store.exists() else nullcontext() as calls:
+            async for line in probe(task.models, calls):
+                print(f"  {line}", flush=True)
     most = f", of at most {task.attempts} begun" if task.attempts > task.num_outputs else ""
     print(f"  right: {task.num_outputs} conversations of {task.min_turns} to {task.max_turns} turns{most}")
 

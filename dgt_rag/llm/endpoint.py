@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from dgt_rag.errors import Busy, Exhausted, ModelClosed, ModelError
 from dgt_rag.guard import Guard
 from dgt_rag.limiter import Work
-from dgt_rag.llm.base import Sampling
 from dgt_rag.llm.quota import rest
-from dgt_rag.llm.refusals import Raw, one_line, refusal
-from dgt_rag.llm.wire import Answer, Request, Rung, Traits, encoded, key_of, learned, lower
+from dgt_rag.llm.refusals import Raw, Refused, misses, one_line, refusal
+from dgt_rag.llm.shown import Shown
+from dgt_rag.llm.traits import Rung, Traits
+from dgt_rag.llm.wire import Answer, Request, encoded, key_of
 from dgt_rag.plugins import Settings
 from dgt_rag.records import ToolSpec
 from dgt_rag.world import World
@@ -51,7 +52,8 @@ class Config:
 
     model: str
     rungs: tuple[Rung, ...]
-    key_name: str = "OPENAI_API_KEY"
+    key: str = "set the environment variable OPENAI_API_KEY"
+    """How the key is given, as an instruction."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     prices: Prices | None = None
 
@@ -70,7 +72,8 @@ class Sent:
     """Seconds until the endpoint has room for another call, as it says itself."""
 
 
-_SHORT = Sampling(max_tokens=256)
+LITTLE, AMPLE = 512, 4096
+"""Tokens for a reply that is to show what an endpoint can do; the second if the first is too little, as for models that think."""
 
 
 class ToolsIgnored(Exception):
@@ -85,25 +88,23 @@ class Endpoint:
         self.guard = guard
         self.config = config
         self.door = door
+        self.shown = Shown(name, config.rungs, world)
+        self.undecided = ""
+        """Why it could not be told whether the endpoint makes tool calls."""
         self._world = world
-        self._strays = 0
-        self._unread = 0
+        self._under_way = 0
+        self._heard = asyncio.Event()
         self._asking_for_tools = asyncio.Lock()
-        self.traits = self._known() or Traits(rung=config.rungs[0])
-        if self.traits.rung not in config.rungs:
-            self.traits = Traits(rung=config.rungs[0], tools=self.traits.tools)
-
-    def _known(self) -> Traits | None:
-        """Return what is remembered of the endpoint."""
-        known = self._world.calls.recall(self._memory) if self._world.calls else None
-        return Traits.model_validate_json(known) if known else None
 
     @property
-    def _memory(self) -> str:
-        return f"endpoint {self.name}"
+    def traits(self) -> Traits:
+        """What the endpoint has shown it can do."""
+        return self.shown.traits
 
-    async def send(self, request: Request, rank: Callable[[], tuple[int, ...]] = tuple, patient: bool = True) -> Sent:
-        """Return the answer to a request, put as this endpoint takes it."""
+    async def send(
+        self, request: Request, rank: Callable[[], tuple[int, ...]] = tuple, patient: bool = True, fresh: bool = False
+    ) -> Sent:
+        """Return the answer to a request, put as this endpoint takes it; with `fresh` not from the store."""
         while True:
             traits = self.traits
             if request.tool_choice != "none" and traits.tools == "ignored":
@@ -112,114 +113,116 @@ class Endpoint:
             try:
                 content = encoded(body)
                 key = key_of(content)
-                return self._found(key) or await self._paid(partial(self._attempt, content, key, traits), rank, patient)
-            except ModelError as error:
-                if error.reason != "bad_request" or not self._learn(traits, body, error):
-                    raise
+                found = None if fresh else self._found(key)
+                return found or await self._paid(partial(self._attempt, content, key, traits), rank, patient)
+            except Refused as error:
+                if not self.shown.learn(traits, body, error):
+                    await self._others_heard()
+                    raise self.shown.refused(body, error) from error
+
+    async def tried(self, request: Request, room: int) -> Sent:
+        """Ask something to see what the endpoint can do: now, with so many tokens for the reply if its context has them."""
+        try:
+            return await self.send(request.roomy(room), fresh=True)
+        except ModelError as error:
+            if error.reason != "context_too_long":
+                raise
+            return await self.send(request.roomy(None), fresh=True)
 
     def _found(self, key: str) -> Sent | None:
         found = self._world.calls.find(key) if self._world.calls else None
-        return None if found is None else Sent(Answer.read(found), key, found, self.traits, None)
+        try:
+            return None if found is None else Sent(Answer.read(found), key, found, self.traits, None)
+        except ValueError:  # kept by an earlier version, and no reply for this one
+            return None
 
     async def _paid(
         self, attempt: Callable[[], Awaitable[Sent]], rank: Callable[[], tuple[int, ...]], patient: bool
     ) -> Sent:
+        self._under_way += 1
         try:
             return await self.guard.call(attempt, rank, _work, patient)
         except Exhausted as error:
             raise ModelError(error.kind, str(error)) from error
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._heard.set()
+
+    async def _others_heard(self) -> None:
+        """Wait while nothing was ever answered and something may yet be: one refusal alone shows little of an endpoint."""
+        while self._under_way and not self.shown.has_answered:
+            self._heard.clear()
+            await self._heard.wait()
 
     async def _attempt(self, content: bytes, key: str, traits: Traits) -> Sent:
         start = time.monotonic()
         raw = await self.door.post(content)
-        if raw.status == 404:
-            raise ModelClosed(await self._missing(raw))
-        if raw.status != 200:
-            raise refusal(raw, self.name, self.config.key_name)
+        if not 200 <= raw.status < 300:
+            raise await self._refusal(raw)
         try:
             answer = Answer.read(raw.body)
         except ValueError:
-            raise self._stray(raw) from None
-        self._strays = -1
+            raise (await self._refusal(raw.held) if raw.held else self.shown.stray(raw)) from None
+        self.shown.answered(answer)
+        self._heard.set()
         text, seconds = raw.body.decode("utf-8", "replace"), time.monotonic() - start
         room = rest(raw.headers, answer.usage.prompt_tokens + answer.usage.completion_tokens)
         return Sent(answer, key, text, traits, seconds, room)
 
+    async def _refusal(self, raw: Raw) -> Exception:
+        return ModelClosed(await self._missing(raw)) if misses(raw) else refusal(raw, self.name, self.config.key)
+
     async def _missing(self, raw: Raw) -> str:
-        """Return the line for a 404: a model that is not there, or an address that is wrong."""
+        """Return the line for a model that is not there, or an address that is wrong."""
         try:
             names = await self.door.models()
-        except (Busy, ModelClosed):
+        except (Busy, ModelClosed, TimeoutError):
             names = []
         if names and self.config.model not in names:
             there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
             return f"{self.name}: has no model {self.config.model!r}; it lists: {there}"
-        return f"{self.name}: {raw.message}; check `model` and `base_url` (it mostly ends in /v1)"
-
-    def _stray(self, raw: Raw) -> Exception:
-        """Return what a 200 that is no chat completion means: a wrong address if nothing else ever came."""
-        said = f"{self.name}: answered {'JSON of another kind' if raw.is_json else raw.message}"
-        if self._strays < 0:
-            return Busy("server_error", said)
-        self._strays += 1
-        if self._strays < 3:
-            return Busy("server_error", said)
-        return ModelClosed(f"{said}, not a chat completion; check `base_url` (it mostly ends in /v1)")
-
-    def _learn(self, before: Traits, body: Mapping[str, Any], error: ModelError) -> bool:
-        """Take what a refusal shows; True if the request is worth another try."""
-        if self.traits != before:
-            return True
-        after = learned(before, body, str(error).removeprefix(f"{self.name}: "), self.config.rungs)
-        if after is None:
-            return False
-        self._become(after, str(error))
-        return True
-
-    def _become(self, traits: Traits, why: str = "") -> None:
-        before, self.traits = self.traits, traits
-        if self._world.calls:
-            self._world.calls.remember(self._memory, traits.model_dump_json())
-        for line in _changes(before, traits):
-            self._world.say(f"{self.name}: {line}{f' ({one_line(why, 160)})' if why else ''}")
-
-    def shaped(self, sent: Sent, good: bool) -> None:
-        """Take note whether a reply had the shape asked for; a schema that is never obeyed is no longer relied on."""
-        if good and not self.traits.proven and sent.traits.rung == self.traits.rung:
-            self._become(self.traits.model_copy(update={"proven": True}))
-        if good or self.traits.proven or sent.traits.rung != self.traits.rung:
-            return
-        self._unread += 1
-        after = lower(self.traits, self.config.rungs) if self._unread >= 3 else None
-        if after:
-            self._unread = 0
-            self._become(after, "three replies were not of the shape asked for")
+        moved = f"; redirected to {raw.moved}" if raw.moved else ""
+        return f"{self.name}: {raw.message}{moved}; check `model` and `base_url` (it mostly ends in /v1)"
 
     async def takes_tools(self, tools: tuple[ToolSpec, ...]) -> bool:
         """Say whether the endpoint makes tool calls; asked once, with a call that any model should make."""
         async with self._asking_for_tools:
-            if self.traits.tools == "unknown" and (known := self._known()):
+            if self.traits.tools == "unknown" and (known := self.shown.recalled()):
                 # another process of the run may have asked meanwhile
-                self.traits = self.traits.model_copy(update={"tools": known.tools})
-            if self.traits.tools == "unknown":
+                self.shown.traits = self.traits.model_copy(update={"tools": known.tools})
+            if self.traits.tools == "unknown" and not self.undecided:
                 found = await self._try_tools(tools)
-                if self.traits.tools == "unknown":
-                    self._become(self.traits.model_copy(update={"tools": "native" if found else "ignored"}))
+                if found == "unknown":
+                    self._world.say(
+                        f"{self.name}: whether it makes tool calls could not be told ({self.undecided}); searches are "
+                        "asked for as JSON in this run (tool_mode: native or schema settles it)"
+                    )
+                elif self.traits.tools == "unknown":
+                    self.shown.become(self.traits.model_copy(update={"tools": found}))
         return self.traits.tools == "native"
 
-    async def _try_tools(self, tools: tuple[ToolSpec, ...]) -> bool:
+    async def _try_tools(self, tools: tuple[ToolSpec, ...]) -> Literal["native", "ignored", "unknown"]:
+        """Ask for a tool call with a few seeds; what is cut off, empty or refused shows neither that it makes them nor not."""
         words = f"Call the tool {tools[0].name} to look up the opening hours of the town library."
-        messages = ({"role": "user", "content": words},)
+        request = Request(({"role": "user", "content": words},), None, tools=tools, tool_choice="required")
         try:
-            for seed in range(3):
-                request = Request(messages, None, _SHORT, seed, tools, "required")
-                sent = await self.send(request)
-                self.note(sent, "tool_calls" if sent.answer.calls else "no_tool_call", "probe")
-                if sent.answer.calls:
-                    return True
-        except (ToolsIgnored, ModelError):
-            return False
-        return False
+            for room in (LITTLE, AMPLE):
+                shorts = []
+                for seed in range(3):
+                    sent = await self.tried(replace(request, seed=seed), room)
+                    self.note(sent, "tool_calls" if sent.answer.makes_calls else "no_tool_call", "probe")
+                    if sent.answer.makes_calls:
+                        return "native"
+                    shorts.append(sent.answer.short)
+                if not all(shorts):
+                    return "ignored"
+                self.undecided = shorts[-1]
+        except (ToolsIgnored, Refused):
+            return "ignored"
+        except ModelError as error:
+            self.undecided = self.undecided or one_line(str(error).removeprefix(f"{self.name}: "), 160)
+        return "unknown"
 
     def note(self, sent: Sent, outcome: str, purpose: str, talk: int = -1) -> None:
         """Keep an answer that was paid for, with what became of it."""
@@ -246,20 +249,3 @@ class Endpoint:
 def _work(sent: Sent) -> Work:
     usage = sent.answer.usage
     return Work(float(usage.completion_tokens or 1), float(usage.prompt_tokens), sent.rest)
-
-
-def _changes(before: Traits, after: Traits) -> list[str]:
-    """Return a line for each thing that a user should know about an endpoint."""
-    lines = []
-    if after.rung != before.rung:
-        ways = {"bare_schema": "a plain JSON schema", "json_object": "JSON mode", "text": "the schema in words"}
-        lines.append(f"takes no {before.rung.replace('_', ' ')}; going on with {ways[after.rung]}")
-    if after.tools == "ignored" != before.tools:
-        lines.append("ignores tools; searches are asked for as JSON (tool_mode: schema)")
-    if after.system_role != before.system_role:
-        lines.append("takes no system message; it goes before the first message of the user")
-    if after.calls_at_once != before.calls_at_once:
-        lines.append("takes one tool call in a message; those made at once are shown to it one after the other")
-    for setting in set(after.refused) - set(before.refused):
-        lines.append(f"does not take {setting!r}; it is left out")
-    return lines

@@ -2,22 +2,22 @@
 
 import asyncio
 import os
-import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, JsonValue, SecretStr, model_validator
+from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
-from dgt_rag.errors import Busy, ModelClosed
+from dgt_rag.errors import ModelClosed, TaskError
 from dgt_rag.limiter import CEILING, Limits
+from dgt_rag.llm.address import checked, header_name, secrets_of, sendable, shown
 from dgt_rag.llm.base import Model, Speaker
+from dgt_rag.llm.broken import broken
 from dgt_rag.llm.endpoint import Config, Endpoint, Prices
-from dgt_rag.llm.refusals import Raw, one_line
+from dgt_rag.llm.refusals import Raw
 from dgt_rag.llm.remote import Remote
-from dgt_rag.llm.wire import RUNGS, Rung
+from dgt_rag.llm.replies import loaded
+from dgt_rag.llm.traits import RUNGS, Rung
 from dgt_rag.plugins import Settings
 from dgt_rag.retry import RetryPolicy
 from dgt_rag.world import World
@@ -79,18 +79,29 @@ class OpenAIModel(Model):
         if sum([self.base_url is not None, bool(self.base_urls), self.azure is not None]) > 1:
             raise ValueError("give one of base_url, base_urls and azure")
         for url in self.urls:
-            if urlsplit(url).username or urlsplit(url).password or urlsplit(url).query:
-                raise ValueError("an address holds no user, password or key; give them by `api_key_env` or `headers`")
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-                raise ValueError(f"not an address: {one_line(url)!r}; it looks like http://localhost:8000/v1")
+            checked(url)
         return self
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_to_send(cls, key: SecretStr | None) -> SecretStr | None:
+        return SecretStr(sendable(key.get_secret_value(), "api_key")) if key else key
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_to_send(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        return {
+            header_name(name): SecretStr(sendable(value.get_secret_value(), f"headers: {name}"))
+            for name, value in headers.items()
+        }
 
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the model is served."""
         if self.azure:
-            return (self.azure.endpoint,)
-        return self.base_urls or (self.base_url or os.environ.get("OPENAI_BASE_URL") or _HOSTED,)
+            return (self.azure.endpoint.strip(),)
+        given = self.base_urls or (self.base_url or os.environ.get("OPENAI_BASE_URL") or _HOSTED,)
+        return tuple(url.strip() for url in given)
 
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Speaker]:
@@ -102,41 +113,50 @@ class OpenAIModel(Model):
     @asynccontextmanager
     async def endpoint(self, url: str, world: World) -> AsyncIterator[Endpoint]:
         """Open one endpoint."""
-        name = f"{self.model} at {_shown(url)}"
+        name = f"{self.model} at {shown(url)}"
+        key, headers = self._key(url), {name: value.get_secret_value() for name, value in self.headers.items()}
         guard = world.guards.of(name, self.retry, self.limits)
-        config = Config(self.model, _RUNGS[self.response_mode], self.api_key_env, self.extra_body, self.prices)
+        config = Config(self.model, _RUNGS[self.response_mode], self._how_keyed, self.extra_body, self.prices)
         http = _connections()
-        client = self._client(url, http)
+        client = self._client(url, http, key or "none", headers)
         try:
-            yield Endpoint(name, _Door(name, client, http), guard, config, world)
+            yield Endpoint(name, _Door(name, client, http, secrets_of(key, headers)), guard, config, world)
         finally:
             await client.close()
 
-    def _client(self, url: str, http: Any) -> Any:
+    def _client(self, url: str, http: Any, key: str, headers: dict[str, str]) -> Any:
         import openai
 
         shared: dict[str, Any] = {
-            "api_key": self._key(url),
+            "api_key": key,
             "max_retries": 0,
             "timeout": http.timeout,
-            "default_headers": {name: value.get_secret_value() for name, value in self.headers.items()},
+            "default_headers": headers,
             "http_client": http,
         }
         if self.azure:
-            version, place = self.azure.api_version, self.azure.endpoint
+            version, place = self.azure.api_version, url
             return openai.AsyncAzureOpenAI(
                 azure_endpoint=place, azure_deployment=self.model, api_version=version, **shared
             )
         return openai.AsyncOpenAI(base_url=url, **shared)
 
+    @property
+    def _how_keyed(self) -> str:
+        return "check `api_key`" if self.api_key else f"set the environment variable {self.api_key_env}"
+
     def _key(self, url: str) -> str:
+        """Return the key to send; "" if there is none and none is needed."""
         key = self.api_key.get_secret_value() if self.api_key else os.environ.get(self.api_key_env, "")
-        if not key and (self.azure or url == _HOSTED):
+        if not key.strip() and (self.azure or url == _HOSTED):
             raise ModelClosed(
-                f"{self.model} at {_shown(url)}: no key; set the environment variable {self.api_key_env}, "
+                f"{self.model} at {shown(url)}: no key; set the environment variable {self.api_key_env}, "
                 "or give base_url for a server of your own"
             )
-        return key or "none"
+        try:
+            return sendable(key, f"the key in the environment variable {self.api_key_env}")
+        except ValueError as error:
+            raise TaskError(f"{self.model} at {shown(url)}: {error}") from error
 
 
 def _connections() -> Any:
@@ -149,19 +169,13 @@ def _connections() -> Any:
     return openai.DefaultAioHttpClient(limits=pool, timeout=Timeout(None, connect=10.0))
 
 
-def _shown(url: str) -> str:
-    """Return an address without user, password and query."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
-
-
 class _Door:
     """One client of the `openai` package, used for its connections, addresses and keys; replies are read by us.
 
     The client makes the first request; those after it are sent in its likeness, at half the processor time a call.
     """
 
-    def __init__(self, name: str, client: Any, http: Any) -> None:
+    def __init__(self, name: str, client: Any, http: Any, secrets: tuple[str, ...]) -> None:
         from aiohttp import ClientError
         from httpx2 import RequestError, Response
         from openai import APIConnectionError, APIStatusError
@@ -169,6 +183,7 @@ class _Door:
         self._name = name
         self._client = client
         self._http = http
+        self._secrets = secrets
         self._reached = False
         self._likeness: Any = None
         self._response = Response
@@ -191,16 +206,17 @@ class _Door:
             if response.status_code == 200 and response.request.method == "POST":
                 self._likeness = response.request
                 del self._likeness.headers["Content-Length"]
-        return Raw(response.status_code, response.headers, response.content)
+        moved = str(response.url) if response.history else response.headers.get("location")
+        return Raw(
+            response.status_code, response.headers, response.content, shown(moved) if moved else "", self._secrets
+        )
 
     async def models(self) -> list[str]:
         """Return the names of the models that the endpoint lists."""
-        from json import loads
-
         asked = self._client.get("/models", cast_to=self._response)
         response = await asyncio.wait_for(self._answered(asked), 10.0)
         try:
-            listed = loads(response.content)["data"] if response.status_code == 200 else []
+            listed = loaded(response.content)["data"] if response.status_code == 200 else []
             return [str(model["id"]) for model in listed]
         except (ValueError, KeyError, TypeError):
             return []
@@ -212,38 +228,6 @@ class _Door:
         except self._status_error as error:
             response = error.response
         except self._connection_error as error:
-            raise self._broken(error) from error
+            raise broken(error, self._name, str(self._client.base_url), self._reached) from error
         self._reached = True
         return response
-
-    def _broken(self, error: Exception) -> Exception:
-        """Return what a connection that failed means; an endpoint that was never there will not come."""
-        causes = list(_causes(error))
-        for cause in causes:
-            if isinstance(cause, ssl.SSLError) and not self._reached:
-                return ModelClosed(
-                    f"{self._name}: no secure connection ({_why(cause)}); check https:// and certificates"
-                )
-            if isinstance(cause, socket.gaierror) and not self._reached:
-                return ModelClosed(f"{self._name}: no such host; check base_url and the network")
-        if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-            return Busy("connection", f"{self._name}: nothing listens there; is the server running?")
-        if any(isinstance(cause, TimeoutError) for cause in causes):
-            return Busy("connection", f"{self._name}: no connection in time")
-        return Busy("connection", f"{self._name}: the connection broke ({type(causes[-1]).__name__})")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, inner errors of the HTTP library as well."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        inner = getattr(seen, "os_error", None)
-        if isinstance(inner, BaseException):
-            yield inner
-        seen = seen.__cause__ or seen.__context__
-
-
-def _why(error: ssl.SSLError) -> str:
-    said = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-    return one_line(said, 120)

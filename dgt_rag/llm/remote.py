@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from pydantic import ValidationError
+
 from dgt_rag.errors import EndpointDown, ModelClosed, ModelError
 from dgt_rag.llm.base import Ask, Reply, Sampling, Speaker
 from dgt_rag.llm.endpoint import Endpoint, Sent, ToolsIgnored
@@ -93,7 +95,7 @@ class Remote(Speaker):
                 reply = _judge(ask, now.request, sent)
             except BadReply as bad:
                 home.note(sent, bad.reason, ask.purpose, ask.talk.index)
-                home.shaped(sent, good=False)
+                home.shown.shaped(sent.traits, good=False)
                 now = _mended(now, ask, sent.answer, bad)
             except Truncated:
                 home.note(sent, "truncated", ask.purpose, ask.talk.index)
@@ -104,7 +106,7 @@ class Remote(Speaker):
             else:
                 home.note(sent, "tool_calls" if reply.tool_calls else "ok", ask.purpose, ask.talk.index)
                 if reply.value is not None:
-                    home.shaped(sent, good=True)
+                    home.shown.shaped(sent.traits, good=True)
                 return replace(reply, model=home.config.model, usage=now.usage, prompt_hash=now.prompt_hash)
 
     async def _sent(self, ask: Ask, request: Request) -> tuple[Endpoint, Sent]:
@@ -150,13 +152,15 @@ def _calls(ask: Ask, answer: Answer) -> tuple[ToolCall, ...]:
     """Return the tool calls with ids of our own: endpoints' ids are drawn anew in every run, and some repeat them."""
     made = []
     for number, call in enumerate(answer.calls):
-        function = call.get("function")
+        function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not function.get("name"):
             raise BadReply("a tool call has no name")
         call_id = f"call_{ask.dice.child('call', number).number:016x}"
-        made.append(
-            ToolCall(call_id=call_id, name=str(function["name"]), arguments=arguments_of(function.get("arguments")))
-        )
+        arguments = arguments_of(function.get("arguments"))
+        try:
+            made.append(ToolCall(call_id=call_id, name=str(function["name"]), arguments=arguments))
+        except ValidationError:
+            raise BadReply("the arguments of the tool call are nested too deeply") from None
     return tuple(made)
 
 

@@ -105,13 +105,28 @@ def _pieces(text: str, mend: bool) -> Iterator[object]:
         if (value := _strictly(piece)) is not None:
             yield value
     if mend and start >= 0:
-        yield repair_json(text[start:], return_objects=True)
+        yield _repaired(text[start:])
 
 
 def _strictly(text: str) -> object:
     try:
-        return json.loads(text)
+        return loaded(text)
     except ValueError:
+        return None
+
+
+def loaded(text: str | bytes) -> Any:
+    """Return what JSON says; raises ValueError for what is none, or is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _repaired(text: str) -> object:
+    try:
+        return repair_json(text, return_objects=True)
+    except RecursionError:
         return None
 
 
@@ -133,14 +148,14 @@ def apart(content: str, reasoning: str) -> tuple[str, str]:
 
 def arguments_of(given: object) -> dict[str, Any]:
     """Return a tool call's arguments, which endpoints send as JSON text or, some, as an object."""
-    found = _loaded(given) if isinstance(given, str) else given
+    found = _mended(given) if isinstance(given, str) else given
     if not isinstance(found, dict):
         raise BadReply("the arguments of the tool call are not a JSON object")
     return found
 
 
-def _loaded(text: str) -> object:
+def _mended(text: str) -> object:
     try:
-        return json.loads(text or "{}")
+        return loaded(text or "{}")
     except ValueError:
-        return repair_json(text, return_objects=True) if "{" in text else None
+        return _repaired(text) if "{" in text else None

@@ -1,41 +1,20 @@
-"""The chat-completions request and response as they go over the wire, and what one endpoint has shown it can do."""
+"""The chat-completions request and response as they go over the wire."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from dgt_rag.llm.base import Sampling, ToolChoice
-from dgt_rag.llm.replies import apart, in_words, schema_of
-from dgt_rag.plugins import Settings
+from dgt_rag.llm.replies import apart, in_words, loaded, schema_of
+from dgt_rag.llm.traits import Rung, Traits
 from dgt_rag.records import ToolSpec, Usage
 
-Rung = Literal["json_schema", "bare_schema", "json_object", "text"]
-RUNGS: tuple[Rung, ...] = ("json_schema", "bare_schema", "json_object", "text")
-"""Ways to ask for JSON, the strictest first; an endpoint that refuses one is asked with the next."""
-
-
-class Traits(Settings):
-    """What an endpoint has shown it can do; found out once, remembered in the store of calls."""
-
-    rung: Rung = "json_schema"
-    tools: Literal["unknown", "native", "ignored"] = "unknown"
-    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    refused: tuple[str, ...] = ()
-    """Settings that the endpoint does not take."""
-    tools_with_shape: bool = True
-    """Whether a request may carry tools and a reply's shape at once."""
-    system_role: bool = True
-    """Whether its chat template has a place for a system message."""
-    calls_at_once: bool = True
-    """Whether its chat template takes several tool calls in one message."""
-    proven: bool = False
-    """Whether a reply of the shape asked for was ever read in this way."""
+_MOST_TOKENS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +43,10 @@ class Request:
     def longer(self, max_tokens: int) -> "Request":
         """Return the request with room for a longer reply, whose texts have bounds."""
         return replace(self, sampling=self.sampling.model_copy(update={"max_tokens": max_tokens}), bounded=True)
+
+    def roomy(self, max_tokens: int | None) -> "Request":
+        """Return the request with so many tokens for the reply, or as many as the endpoint gives by itself."""
+        return replace(self, sampling=self.sampling.model_copy(update={"max_tokens": max_tokens}))
 
     def body(self, model: str, traits: Traits, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Return the JSON body for an endpoint with these traits."""
@@ -143,72 +126,65 @@ def key_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-_SETTINGS = ("seed", "temperature", "top_p", "stop")
-_ONE_CALL = re.compile(r"single tool.?calls?", re.IGNORECASE)
-_NO_SYSTEM = re.compile(
-    r"system (role|message|prompt)s? (is |are )?not supported|does not support (the )?system", re.IGNORECASE
-)
-_SHAPE = re.compile(r"response_?format|json_?(schema|object|mode)|schema|grammar|guided|structured", re.IGNORECASE)
-
-
-def learned(traits: Traits, body: Mapping[str, Any], said: str, rungs: tuple[Rung, ...]) -> Traits | None:
-    """Return what a refused request (status 400 and its message) shows of an endpoint, or None if it shows nothing."""
-    if "max_tokens" in body and "max_completion_tokens" in said:
-        return traits.model_copy(update={"max_tokens_key": "max_completion_tokens"})
-    for setting in _SETTINGS:
-        if setting in body and re.search(rf"\b{setting}\b", said):
-            return traits.model_copy(update={"refused": (*traits.refused, setting)})
-    if traits.calls_at_once and _ONE_CALL.search(said):
-        return traits.model_copy(update={"calls_at_once": False})
-    if traits.system_role and _NO_SYSTEM.search(said):
-        return traits.model_copy(update={"system_role": False})
-    if "tools" in body and re.search("tool|function", said, re.IGNORECASE):
-        change = {"tools_with_shape": False} if body["tool_choice"] == "none" else {"tools": "ignored"}
-        return traits.model_copy(update=change)
-    if "response_format" in body and (_SHAPE.search(said) or not traits.proven):
-        return lower(traits, rungs)
-    return None
-
-
-def lower(traits: Traits, rungs: tuple[Rung, ...]) -> Traits | None:
-    """Return the traits with the next way to ask for JSON, or None if there is none."""
-    left = rungs[rungs.index(traits.rung) + 1 :]
-    return traits.model_copy(update={"rung": left[0]}) if left else None
-
-
 @dataclass(frozen=True)
 class Answer:
     """One choice of a response, read."""
 
     text: str
     reasoning: str
-    calls: tuple[Mapping[str, Any], ...]
+    calls: tuple[Any, ...]
+    """What stands as tool calls, of whatever type."""
     finish: str
     refusal: str
     usage: Usage
     cached_tokens: int
-    message: Mapping[str, Any]
+    model: str
+    """The model that the endpoint says it was."""
 
     @classmethod
     def read(cls, raw: bytes | str) -> "Answer":
         """Read a response body; raises ValueError if it is not a chat completion at all."""
-        body = json.loads(raw)
+        body = loaded(raw)
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
             raise ValueError("not a chat completion")
-        choice = body["choices"][0] if body["choices"] and isinstance(body["choices"][0], dict) else {}
-        message = choice.get("message") or {}
-        usage = body.get("usage") or {}
+        choice = _dict(body["choices"][0]) if body["choices"] else {}
+        message, usage = _dict(choice.get("message")), _dict(body.get("usage"))
         text, reasoning = apart(_text(message.get("content")), _text(_thought(message)))
+        if not (text or reasoning) and (choice.get("error") or (body.get("error") and not choice)):
+            raise ValueError("an error in place of a reply")
+        calls = message.get("tool_calls") or ()
+        counted = _usage(usage)
         return cls(
             text=text,
             reasoning=reasoning,
-            calls=tuple(message.get("tool_calls") or ()),
+            calls=tuple(calls) if isinstance(calls, list) else (calls,) if calls else (),
             finish=str(choice.get("finish_reason") or ""),
             refusal=_text(message.get("refusal")),
-            usage=_usage(usage),
-            cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-            message=message,
+            usage=counted,
+            cached_tokens=min(_count(usage.get("prompt_tokens_details"), "cached_tokens"), counted.prompt_tokens),
+            model=_text(body.get("model")),
         )
+
+    @property
+    def makes_calls(self) -> bool:
+        """Whether there is a tool call that can be read as one."""
+        return any(isinstance(call, dict) and isinstance(call.get("function"), dict) for call in self.calls)
+
+    @property
+    def short(self) -> str:
+        """Why the answer says nothing of what the endpoint can do; "" if it does."""
+        thought = f", {self.usage.reasoning_tokens:,} reasoning tokens" if self.usage.reasoning_tokens else ""
+        if self.refusal:
+            return "refused"
+        if self.finish == "length":
+            return f"cut off after {self.usage.completion_tokens:,} tokens{thought}"
+        if self.text.strip():
+            return ""
+        return f"empty{thought or (', only reasoning' if self.reasoning else '')}"
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _thought(message: Mapping[str, Any]) -> object:
@@ -231,5 +207,6 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 
 
 def _count(holder: object, key: str) -> int:
+    """Return a number of tokens; 0 for what can be none."""
     value = holder.get(key) if isinstance(holder, dict) else None
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value <= _MOST_TOKENS else 0

@@ -107,6 +107,11 @@ class Calls:
         with _writing(self.connection):
             self.connection.execute("INSERT OR REPLACE INTO traits VALUES (?, ?)", (name, value))
 
+    def forget(self) -> None:
+        """Forget what was remembered; the calls stay."""
+        with _writing(self.connection):
+            self.connection.execute("DELETE FROM traits")
+
     def totals(self) -> dict[str, Any]:
         """Return the sums over all calls; cheap, since a display and a budget look often."""
         if not self._totals:
