@@ -1,4 +1,7 @@
-"""The libraries below the lexical engines, used the fastest way that they document: analysed terms in, places out."""
+"""The libraries below the lexical engines, used the fastest way that they document: analysed terms in, places out.
+
+bm25s is here twice: given our terms, which nobody who installs it has, and with the tokenizer and stemmer that it recommends.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,3 +73,23 @@ class RawBm25s:
     def search(self, terms: list[str]) -> Any:
         """Return the places and scores of the best five."""
         return self._index.retrieve([terms], k=5, show_progress=False)
+
+
+class OwnBm25s:
+    """bm25s with its fastest backend, its own tokenizer and stop words, and PyStemmer; ImportError without one of them."""
+
+    def __init__(self, found: Iterable[dict[str, str]]) -> None:
+        import bm25s
+        import numba  # noqa: F401
+        import Stemmer
+        from bm25s.tokenization import Tokenizer
+
+        self._tokenizer = Tokenizer(stemmer=Stemmer.Stemmer("english"), stopwords="en")
+        texts = [f"{document['title']}\n{document['text']}" for document in found]
+        self._index = bm25s.BM25(backend="numba")
+        self._index.index(self._tokenizer.tokenize(texts, show_progress=False), show_progress=False)
+
+    def search(self, query: str) -> Any:
+        """Return the places and scores of the best five."""
+        terms = self._tokenizer.tokenize([query], update_vocab=False, show_progress=False)
+        return self._index.retrieve(terms, k=5, show_progress=False)

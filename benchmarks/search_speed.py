@@ -3,9 +3,15 @@
     python benchmarks/search_speed.py [SIZE ...] [--dir FOLDER]
 
 Top five. An engine is given the query's text by `await engine.search(...)` and returns documents; a library returns
-places in the corpus, once given the text (our analysis is counted) and once given the terms. All take turns, a round of
-queries each, so that a machine that slows down slows all; a ratio is the median of the rounds' ratios of their medians.
-bm25s is measured where it is installed (pip install bm25s numba).
+places in the corpus. The rows of libraries:
+
+    NAME, given the text        our analysis of the query, which is tantivy's own in Rust, and then the library's search
+    NAME, given the terms       the library's search alone, on terms that were analysed before
+    bm25s, its own tokenizer    text to places as bm25s is sold: its tokenizer, its stop words and PyStemmer, both for the
+                                corpus and for the queries; the two rows above have bm25s search our terms
+
+All take turns, a round of queries each, so that a machine that slows down slows all; a ratio is the median of the
+rounds' ratios of their medians. bm25s is measured where it is installed (pip install bm25s numba PyStemmer).
 """
 
 import argparse
@@ -18,7 +24,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from raw_libraries import Analysis, RawBm25s, RawTantivy
+from raw_libraries import Analysis, OwnBm25s, RawBm25s, RawTantivy
 from synthetic_corpus import documents, queries, sentences, write
 
 from dgt_rag.engines.base import Retriever
@@ -50,6 +56,10 @@ class Contest:
         terms = {query: analysis(query) for query in queries()}
         self._searches[f"{name}, given the text"] = lambda query: search(analysis(query))
         self._searches[f"{name}, given the terms"] = lambda query: search(terms[query])
+
+    def whole(self, name: str, search: Callable[[str], Any]) -> None:
+        """Add a library that analyses text itself."""
+        self._searches[name] = search
 
     async def run(self) -> None:
         """Let all take their turns."""
@@ -97,8 +107,9 @@ async def compare(size: int, folder: Path) -> None:
     contest.library("tantivy", RawTantivy().build(documents(size)).search, analysis)
     try:
         contest.library("bm25s", RawBm25s(documents(size), analysis).search, analysis)
+        contest.whole("bm25s, its own tokenizer", OwnBm25s(documents(size)).search)
     except ImportError:
-        print("bm25s is not measured: pip install bm25s numba")
+        print("bm25s is not measured: pip install bm25s numba PyStemmer")
     async with AsyncExitStack() as stack:
         for engine in (InMemoryEngine(path=path), FileEngine(path=path)):
             retriever = await stack.enter_async_context(engine.open(World()))
@@ -114,6 +125,8 @@ def main() -> None:
     parser.add_argument("sizes", type=int, nargs="*", default=[2_000, 100_000])
     parser.add_argument("--dir", type=Path, default=None, help="where corpora and indexes stand meanwhile")
     args = parser.parse_args()
+    if args.dir:
+        args.dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         for size in args.sizes:
             asyncio.run(compare(size, Path(folder)))

@@ -1,12 +1,11 @@
 """The records that flow: documents, hits, tool calls and results, steps, and the conversation they make.
 
 All are frozen and closed: a stage returns a new conversation, and what is written is read back equal. Steps are a fixed
-union on `role`, so whoever turns them into something else ends in `assert_never`. Seed lines of DiGiT (`role:
-rag/scenario`, documents as `{id, text, metadata}`) are read as well; what we have no field for is set aside.
+union on `role`, so whoever turns them into something else ends in `assert_never`. DiGiT's seed lines are read as well.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 
@@ -72,8 +71,8 @@ def label_of(value: JsonValue) -> str | None:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class Hit(Record):
-    """A document that a search returned; `rank` counts from 1, `score` is the engine's own."""
+class Hit(NamedTuple):
+    """A document that a search returned; `rank` counts from 1, `score` is the engine's own. Checked as `FoundDocument`."""
 
     document: Document
     score: float
@@ -328,13 +327,12 @@ class ConversationDataPoint(Record):
 
     def found(self) -> Iterator[Document]:
         """The documents that searches returned, each once, in order; one that came back with another text is another one."""
+        hits = (hit for step in self.steps if isinstance(step, ToolResultStep) for hit in step.content.result or ())
         seen = set()
-        for step in self.steps:
-            if isinstance(step, ToolResultStep):
-                for hit in step.content.result or ():
-                    if (hit.doc_id, hit.body) not in seen:
-                        seen.add((hit.doc_id, hit.body))
-                        yield Document(doc_id=hit.doc_id, body=hit.body, title=hit.title, domain=hit.domain)
+        for hit in hits:
+            if (hit.doc_id, hit.body) not in seen:
+                seen.add((hit.doc_id, hit.body))
+                yield Document(doc_id=hit.doc_id, body=hit.body, title=hit.title, domain=hit.domain)
 
     @model_validator(mode="before")
     @classmethod

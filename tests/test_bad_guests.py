@@ -110,6 +110,31 @@ def test_a_guest_that_breaks_outside_conversations_is_named_in_one_line(tmp_path
             'return hits(DOCUMENTS, float("nan"))',
             "stage_error, such as: lm/assistant/rag/live: ValidationError: score: ",
         ),
+        (
+            "search",
+            'return hits(DOCUMENTS, "inf")',
+            "stage_error, such as: lm/assistant/rag/live: TypeError: ",
+        ),
+        (
+            "search",
+            'return hits(DOCUMENTS, float("inf"))',
+            "stage_error, such as: lm/assistant/rag/live: ValidationError: score: ",
+        ),
+        (
+            "search",
+            'return [Hit(document=one, score=1.0, rank="best") for one in DOCUMENTS[:limit]]',
+            "stage_error, such as: lm/assistant/rag/live: ValidationError: rank: ",
+        ),
+        (
+            "search",
+            'return hits([{"doc_id": "a", "body": "It costs 5 euros."}])',
+            "stage_error, such as: lm/assistant/rag/live: AttributeError: 'dict' object has no attribute",
+        ),
+        (
+            "search",
+            'return hits([Document.model_construct(doc_id="a", body=5)])',
+            "stage_error, such as: lm/assistant/rag/live: ",
+        ),
         ("search", 'return hits([Document(doc_id="a", body="5 \\ud800 euros")])', "unwritable_text, such as: "),
         ("stage", 'raise ValueError("a\\nb")', "stage_error, such as: guest: ValueError: a b (guest.py:"),
         ("stage", "raise SystemExit(0)", "stage_error, such as: guest: SystemExit: 0"),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import get_args
@@ -178,9 +179,21 @@ def test_an_index_answers_alike_however_its_writers_ordered_it():
         words = Dice("q", number).sample(WORDS, 3)
         for limit in (1, 5, 40, 3000, 5000):
             one, other = (
-                sorted(index.best(index.query(index.terms(" ".join([*words, words[0]]))), limit)) for index in indexes
+                sorted(zip(*index.best(index.query(index.terms(" ".join([*words, words[0]]))), limit)[:2], strict=True))
+                for index in indexes
             )
             assert one == other, (words, limit)
+
+
+def test_a_word_of_the_title_counts_twice():
+    builder = IndexBuilder("english")
+    builder.add("", "amber bridge stone harbour", "")
+    builder.add("amber", "bridge stone harbour", "")
+    builder.add("", "amber amber bridge stone harbour", "")
+    index = builder.finish()
+    scores, ordinals, tied = index.best(index.query(index.terms("amber")), 3)
+    assert (ordinals, tied) == ([1, 2, 0], True)
+    assert scores[0] == scores[1] > scores[2]
 
 
 def test_what_is_tied_with_the_last_hit_is_found_however_much_it_is():
@@ -189,12 +202,76 @@ def test_what_is_tied_with_the_last_hit_is_found_however_much_it_is():
         builder.add("", "amber bridge" if number % 5 else "amber amber bridge", "")
     index = builder.finish()
     query = index.query(index.terms("amber"))
-    assert [ordinal for _, ordinal in index.best(query, 100)] == list(range(0, 500, 5))
-    assert len(index.best(query, 99)) == 100
-    assert len(index.best(query, 101)) == 500
+    assert index.best(query, 100)[1] == list(range(0, 500, 5))
+    assert [len(column) for column in index.best(query, 99)[:2]] == [100, 100]
+    assert [len(column) for column in index.best(query, 101)[:2]] == [500, 500]
     few = bytearray(number in {3, 5, 9} for number in range(500))
-    assert [ordinal for _, ordinal in index.best(query, 1, few, 166)] == [5]
-    assert [ordinal for _, ordinal in index.best(query, 2, few, 166)] == [5, 3, 9]
+    assert index.best(query, 1, few, 166)[1] == [5]
+    assert index.best(query, 2, few, 166)[1] == [5, 3, 9]
+
+
+@pytest.mark.parametrize("engine", [FileEngine, InMemoryEngine])
+async def test_a_word_of_all_documents_still_ranks_them_and_ties_go_by_id(engine, tmp_path):
+    length = {n: 1 + n % 3 * 20 for n in range(6000)}
+    documents = [Document(doc_id=f"d{n * 7919 % 6000:04}", body="amber " + "bridge " * length[n]) for n in length]
+    path = write_corpus(documents, tmp_path / "c.jsonl")
+    async with engine(path=path).open(World()) as retriever:
+        hits = await retriever.search("amber", 2500)
+    short = sorted(document.doc_id for document in documents if len(document.body) < 20)
+    assert [hit.document.doc_id for hit in hits[:2000]] == short
+    assert hits[0].score == hits[1999].score > hits[2000].score > 0
+    rest = [hit.document.doc_id for hit in hits[2000:]]
+    assert rest == sorted(document.doc_id for document in documents if 100 < len(document.body) < 200)[:500]
+
+
+async def test_text_is_found_however_its_accents_are_written(tmp_path):
+    written = {
+        "ecole": "L'e\u0301cole ferme",
+        "pool": "\uff8c\uff9f\uff70\uff99 \u306f\u4f11\u307f",
+        "office": "the o\ufb03ce is shut",
+    }
+    path = write_corpus([Document(doc_id=key, body=body) for key, body in written.items()], tmp_path / "c.jsonl")
+    for query, key in (("\u00e9cole", "ecole"), ("\u30d7\u30fc\u30eb", "pool"), ("office", "office")):
+        found, _ = await ids(FileEngine(path=path, language="none"), query)
+        assert found == [key]
+
+
+async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(tmp_path):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = write_corpus(corpus(), folder / "corpus.jsonl")
+        found = await ids(FileEngine(path=path))
+        for one in (folder, *folder.rglob("*")):
+            one.chmod(0o555 if one.is_dir() else 0o444 if one.name[0] != "." else 0o600)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            assert await ids(FileEngine(path=path)) == found
+        finally:
+            if root:
+                os.seteuid(0)
+            for one in folder.rglob("*"):
+                one.chmod(0o755)
+            folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("cut", [lambda file: file.unlink(), lambda file: os.truncate(file, 5)], ids=["gone", "cut"])
+async def test_an_index_with_a_part_cut_or_taken_away_is_made_anew(cut, path):
+    found = await ids(FileEngine(path=path))
+    (offsets,) = Path(f"{path}.dgt").glob("*/offsets")
+    cut(offsets)
+    assert await ids(FileEngine(path=path)) == found
+
+
+async def test_a_corpus_read_in_another_way_is_another_corpus(path):
+    async def mark(**settings):
+        async with FileEngine(path=path, **settings).open(World()) as retriever:
+            return await retriever.fingerprint()
+
+    titles = {"doc_id": "id", "body": "title", "title": "text"}
+    assert await mark() == await mark(limit=2) == await mark(language="german")
+    assert len({await mark(), await mark(projection=titles), await mark(on_bad_line="skip")}) == 3
 
 
 @pytest.mark.parametrize("name", ["c.jsonl.gz", "c.json", "c.csv"])

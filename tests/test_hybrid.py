@@ -1,20 +1,23 @@
 """Reciprocal rank fusion over engines of any kind, a plugin's too."""
 
+import json
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SkipValidation, ValidationError
 
+from dgt_rag.cli import run_command
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.hybrid import HybridEngine, fuse
 from dgt_rag.engines.in_memory import InMemoryEngine
-from dgt_rag.errors import EngineError, TaskError
+from dgt_rag.errors import EngineError, Exit, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.testing import LAWS, Opener
 from dgt_rag.world import World
@@ -30,7 +33,7 @@ class Fixed(Retriever):
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
         self.limits.append(limit)
         found = [one for one in self.hits if one.document.matches(where or {})]
-        return [one.model_copy(update={"rank": rank}) for rank, one in enumerate(found[:limit], start=1)]
+        return [one._replace(rank=rank) for rank, one in enumerate(found[:limit], start=1)]
 
     async def documents(self) -> AsyncIterator[Document]:
         for one in self.hits:
@@ -130,14 +133,55 @@ async def test_an_engine_that_fails_fails_the_search() -> None:
     [
         ({"engines": ["one"]}, "fewer than two engines"),
         ({"engines": {"one": 1.0, "two": 0.0}}, "greater than 0"),
+        ({"engines": {"one": 1.0, "two": math.inf}}, "finite number"),
+        ({"engines": {"one": 1.0, "two": "heavy"}}, "valid number"),
+        ({"engines": ["one", {"two": 1}]}, "valid string"),
         ({"engines": ["one", "two"], "filter": {"a": 1}}, "`filter` belongs to the engines"),
-        ({"engines": "one"}, "valid dictionary"),
+        ({"engines": "one"}, "a list of engines, or a mapping of engine to weight, is needed"),
         ({"engines": ["one", "one"]}, "fewer than two engines"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict, line: str) -> None:
-    with pytest.raises(ValidationError, match=line):
+def test_settings_that_make_no_sense_are_refused_once(settings: dict, line: str) -> None:
+    with pytest.raises(ValidationError, match=line) as refused:
         HybridEngine.model_validate(settings)
+    assert refused.value.error_count() == 1
+
+
+def test_settings_of_both_forms_are_written_back_as_they_were_read() -> None:
+    for engines in ({"one": 1.0, "two": 2.5}, ("one", "two")):
+        engine = HybridEngine(engines=engines)
+        assert engine.engines == engines
+        assert HybridEngine.model_validate_json(engine.model_dump_json()) == engine
+
+
+@pytest.mark.parametrize(
+    ("engines", "circle"),
+    [
+        ({"h": {"type": "search/hybrid", "engines": ["b", "h"]}}, "h needs h"),
+        (
+            {
+                "h": {"type": "search/hybrid", "engines": ["b", "g"]},
+                "g": {"type": "search/hybrid", "engines": {"h": 1, "b": 2}},
+            },
+            "h needs g needs h",
+        ),
+        (
+            {"v": {"type": "search/vector", "embedder": {"type": "openai", "model": "m"}, "documents_from": "v"}},
+            "v needs v",
+        ),
+        ({"w": {"type": "search/http", "url": "http://localhost/", "documents_from": "w"}}, "w needs w"),
+    ],
+)
+def test_a_search_refuses_engines_that_need_each_other_in_a_circle(
+    engines: dict[str, Any], circle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {"type": "search/in_memory", "corpus": [{"id": "1", "text": "a ferry"}]}
+    stages = [{"name": "lm/scenario/rag", "document_samplers": [{"type": "search/random", "engine": "b", "k": 1}]}]
+    task = {"tools": {"engines": {"b": words, **engines}}, "initialization_stages": stages}
+    (tmp_path / "task.yaml").write_text(json.dumps(task), encoding="utf-8")
+    assert run_command(["search", str(tmp_path / "task.yaml"), "ferry"]) == Exit.YOURS
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"tools.engines: {circle}: engines cannot need each other in a circle\n")
 
 
 rankings = st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True), min_size=2, max_size=4)

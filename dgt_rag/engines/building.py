@@ -19,7 +19,7 @@ from dgt_rag.engines.groups import GroupBuilder, Groups
 from dgt_rag.engines.index import IndexBuilder
 from dgt_rag.errors import EngineError
 
-_LAYOUT = 1
+_LAYOUT = 2
 _STEP = 2_000
 """Documents between two looks at the clock, which are also the chances to stop."""
 _PROGRESS = 5.0
@@ -78,8 +78,9 @@ class Build:
         end = self._before.st_size
         with (self._folder / "lines.jsonl").open("wb", buffering=1 << 20) as lines:
             for number, found in enumerate(self._corpus.found(), 1):
-                index.add(found.parts.title, found.parts.body, found.parts.domain)
-                self._domains.add((found.parts.domain,) if found.parts.domain else ())
+                body, _, title, domain = found.parts
+                index.add(title, body, domain)
+                self._domains.add((domain,) if domain else ())
                 self._offsets.append(found.start if self._seekable else self._copy(found, lines))
                 if number % _STEP == 0:
                     done = f", {found.start * 100 // max(end, 1)} %" if self._seekable else ""
@@ -135,10 +136,13 @@ def groups_file(folder: Path, field: str) -> Path:
 def save_groups(groups: Groups, name: Path) -> None:
     """Write groups; the names last, so that they are there only if the ordinals are."""
     part = name.with_suffix(f".part-{os.getpid()}")
-    with part.open("wb") as file:
-        for ordinals in (groups.order, groups.bare):
-            array("i", ordinals).tofile(file)
-    part.replace(name)
+    try:
+        with part.open("wb") as file:
+            for ordinals in (groups.order, groups.bare):
+                array("i", ordinals).tofile(file)
+        part.replace(name)
+    finally:
+        part.unlink(missing_ok=True)
     write_json(name.with_suffix(".json"), {"bounds": groups.bounds, "ordinals": len(groups.order)})
 
 

@@ -147,7 +147,7 @@ class FileDocuments:
             first = last
 
     def digest(self) -> str:
-        """Return the digest of the corpus file."""
+        """Return the digest of the documents."""
         return self._unchanged.digest
 
     def _document(self, data: bytes, ordinal: int) -> Document:

@@ -27,7 +27,7 @@ class _Guarded(Borrowing):
         hits = await self.lender.search(query, limit, where)
         shown = self._shown([hit.document for hit in hits])
         pairs = zip(hits, shown, strict=True)
-        return [hit if hit.document is one else hit.model_copy(update={"document": one}) for hit, one in pairs]
+        return [hit if hit.document is one else hit._replace(document=one) for hit, one in pairs]
 
     async def sample(self, dice: Dice, count: int, where: Where | None = None) -> list[Document]:
         return self._shown(await self.lender.sample(dice, count, where))

@@ -4,29 +4,35 @@ Queries are built from analysed terms, never parsed, so any text is a query. A t
 often; function words count only if a query has no others.
 """
 
+import os
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import floor, log10
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 from dgt_rag.engines.analysis import FUNCTION_WORDS, MAX_TERMS, Language, prepare, prepare_query
 from dgt_rag.errors import EngineError
 
-Scored = tuple[float, int]
-"""A score and an ordinal."""
+Ranking = tuple[list[float], list[int], bool]
+"""Scores, best first, the ordinals that have them, and whether some may be tied."""
 
 _ANALYZER = "dgt"
 _MEGABYTE = 1_000_000
 _NO_STEMS = ("none", "chinese", "japanese", "korean")
 _NO_STOP_WORDS = ("arabic", "greek", "romanian", "tamil", "turkish", *_NO_STEMS)
+BLOCK = 64
+"""Neighbours by ordinal that a query is limited to at once; to index each ordinal would cost a term for each text."""
 _KNOWN_TERMS = 4096
 """Terms whose queries are kept for the next search."""
 _TIED = 3
 """Hits fetched past the last one that is wanted, to see whether it is tied; as cheap as one, and mostly enough."""
 _SCALE = 10_000
-"""Scores are rounded to one part of this, as equal texts differ below: sums are made in the order of the postings."""
+"""Scores of 1 and more are rounded to one part of this, as equal texts differ below: sums are made in the order of the
+postings. Smaller ones, which words make that stand nearly everywhere, are rounded as much finer as they are smaller."""
 
 
 def _tantivy() -> ModuleType:
@@ -61,7 +67,8 @@ def _schema() -> Any:
     fields = _tantivy().SchemaBuilder()
     fields.add_text_field("text", tokenizer_name=_ANALYZER, index_option="freq")
     fields.add_text_field("domain", tokenizer_name="raw", index_option="basic")
-    fields.add_integer_field("ordinal", indexed=True, fast=True)
+    fields.add_integer_field("ordinal", fast=True)
+    fields.add_integer_field("block", indexed=True)
     return fields.build()
 
 
@@ -82,10 +89,11 @@ class IndexBuilder:
             raise self._failed(error) from error
 
     def add(self, title: str, body: str, domain: str) -> None:
-        """Add the next text; ordinals count from 0."""
-        document = self._document()
-        document.add_text("text", prepare(f"{title}\n{body}" if title else body))
+        """Add the next text; ordinals count from 0. A title counts twice, as it says in few words what the text is about."""
+        document, text = self._document(), f"{title}\n{title}\n{body}" if title else body
+        document.add_text("text", text if text.isascii() else prepare(text))
         document.add_integer("ordinal", self._count)
+        document.add_integer("block", self._count // BLOCK)
         if domain:
             document.add_text("domain", domain)
         try:
@@ -106,7 +114,40 @@ class IndexBuilder:
 
     def _failed(self, error: Exception) -> EngineError:
         where = f" in {self._folder}" if self._folder else ""
-        return EngineError(f"the index cannot be written{where}; is the disk full, or the folder read-only? ({error})")
+        way = "; set index_dir to a folder with room" if self._folder else ""
+        return EngineError(
+            f"the index cannot be written{where}; is the disk full, or the folder read-only? ({error}){way}"
+        )
+
+
+@contextmanager
+def _linked(folder: Path) -> Iterator[str]:
+    """Give a folder of links to an index that others made, or on a disk that is read only: opening wants to lock it.
+
+    What is open stays so when the links are gone.
+    """
+    with TemporaryDirectory() as links:
+        for file in folder.iterdir():
+            if not file.name.startswith("."):
+                (Path(links) / file.name).symlink_to(file.resolve())
+        yield links
+
+
+def _scale(best: float) -> float:
+    return _SCALE if best >= 1 or best <= 0 else _SCALE * 10.0 ** -floor(log10(best))
+
+
+class _Known(dict[str, Any]):
+    """What a term makes, kept for the next search; a plain dictionary, as that is asked for each term of each search."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, term: str) -> Any:
+        if len(self) >= _KNOWN_TERMS:
+            self.clear()
+        made = self[term] = self._make(term)
+        return made
 
 
 class TextIndex:
@@ -121,7 +162,7 @@ class TextIndex:
         self._searcher = index.searcher()
         self._analyze = _analyzer(language, stop=True).analyze
         self._analyze_all = _analyzer(language, stop=False).analyze
-        self._term = lru_cache(_KNOWN_TERMS)(lambda term: (should, queries.term_query(schema, "text", term, "freq")))
+        self._part = _Known(lambda term: (should, queries.term_query(schema, "text", term, "freq"))).__getitem__
         self.count: int = self._searcher.num_docs
         self._in_order = in_order and self._counts_up()
 
@@ -129,9 +170,14 @@ class TextIndex:
     def open(cls, folder: Path, language: Language) -> "TextIndex":
         """Open the index of a folder."""
         try:
-            return cls(_tantivy().Index.open(str(folder)), language)
+            if all(os.access(one, os.W_OK, effective_ids=True) for one in (folder, folder / ".managed.json")):
+                return cls(_tantivy().Index.open(str(folder)), language)
+            with _linked(folder) as links:
+                return cls(_tantivy().Index.open(links), language)
         except (ValueError, OSError) as error:
-            raise EngineError(f"{folder}: the index cannot be opened: {error}") from error
+            raise EngineError(
+                f"{folder}: the index cannot be opened ({error}); remove that folder, and it is made anew"
+            ) from error
 
     def terms(self, query: str) -> dict[str, int]:
         """Return the terms of a query with their numbers."""
@@ -145,13 +191,14 @@ class TextIndex:
     def query(
         self, terms: dict[str, int], domains: Sequence[Sequence[str]] = (), ordinals: Sequence[int] | None = None
     ) -> Any:
-        """Return a query for texts with any of the terms, in one of each of the domains, among the ordinals."""
+        """Return a query for texts with any of the terms, in one of each of the domains, in the ordinals' blocks."""
         queries, schema, should = self._queries, self._schema, self._should
-        parts = list(map(self._term, terms))
+        parts = list(map(self._part, terms))
         if sum(terms.values()) > len(terms):
             times = map(float, terms.values())
             parts = [(should, queries.boost_query(part, much)) for (_, part), much in zip(parts, times, strict=True)]
-        ranked = queries.boolean_query(parts)
+        # one term alone is found faster without a query around it
+        ranked = queries.boolean_query(parts) if len(parts) > 1 else parts[0][1]
         if not domains and ordinals is None:
             return ranked
         limits = [
@@ -159,12 +206,13 @@ class TextIndex:
             for names in domains
         ]
         if ordinals is not None:
-            limits.append(queries.term_set_query(schema, "ordinal", list(ordinals)))
+            blocks = sorted({ordinal // BLOCK for ordinal in ordinals})
+            limits.append(queries.term_set_query(schema, "block", blocks))
         unscored = [(self._must, queries.const_score_query(limit, 0.0)) for limit in limits]
         return queries.boolean_query([(self._must, ranked), *unscored])
 
-    def best(self, query: Any, limit: int, member: Sequence[int] | None = None, among: int = 1) -> list[Scored]:
-        """Return the best `limit` (score, ordinal), and with them all that are tied with the last one.
+    def best(self, query: Any, limit: int, member: Sequence[int] | None = None, among: int = 1) -> Ranking:
+        """Return the best `limit`, and with them all that are tied with the last one.
 
         Only those whose place in `member` is not 0 count, about one of `among`.
         """
@@ -172,22 +220,31 @@ class TextIndex:
         while True:
             hits = self._searcher.search(query, min(fetch, self.count), count=False).hits
             whole = len(hits) < fetch
-            if member is None and len(hits) > limit and hits[limit][0] < hits[limit - 1][0] - 1 / _SCALE:
-                return self._scored(hits[:limit])
-            found = self._scored(hits)
-            kept = found if member is None else [hit for hit in found if member[hit[1]]]
-            if len(kept) > limit and (whole or found[-1][0] < kept[limit - 1][0]):
-                return [hit for hit in kept if hit[0] >= kept[limit - 1][0]]
+            scale = _scale(hits[0][0]) if hits else _SCALE
+            if member is None and len(hits) > limit and hits[limit][0] < hits[limit - 1][0] - 1 / scale:
+                return self._scored(hits[:limit], scale)
+            scores, ordinals, _ = self._scored(hits, scale)
+            lowest = scores[-1] if scores else 0.0
+            if member is not None:
+                kept = [at for at, ordinal in enumerate(ordinals) if member[ordinal]]
+                scores, ordinals = [scores[at] for at in kept], [ordinals[at] for at in kept]
+            if len(scores) > limit and (whole or lowest < scores[limit - 1]):
+                end = sum(score >= scores[limit - 1] for score in scores)
+                return scores[:end], ordinals[:end], True
             if whole:
-                return kept
+                return scores, ordinals, True
             fetch *= 4
 
-    def _scored(self, hits: Sequence[tuple[float, Any]]) -> list[Scored]:
-        """Return (score, ordinal) of hits; scores are rounded so that equal texts are equal."""
-        if self._in_order:
-            return [(int(score * _SCALE + 0.5) / _SCALE, address.doc) for score, address in hits]
-        ordinals = self._searcher.fast_field_values("ordinal", [address for _, address in hits])
-        return [(int(hit[0] * _SCALE + 0.5) / _SCALE, ordinal) for hit, ordinal in zip(hits, ordinals, strict=True)]
+    def _scored(self, hits: Sequence[tuple[float, Any]], scale: float) -> Ranking:
+        """Return what hits say; scores are rounded so that equal texts are equal."""
+        scores, places, tied, above = [], [], False, -1.0
+        for hit, address in hits:
+            score = int(hit * scale + 0.5) / scale
+            tied = tied or score == above
+            above = score
+            scores.append(score)
+            places.append(address.doc if self._in_order else address)
+        return scores, places if self._in_order else self._searcher.fast_field_values("ordinal", places), tied
 
     def _counts_up(self) -> bool:
         """Whether the places in the index are the ordinals, as one writer makes them; none need be looked up then."""

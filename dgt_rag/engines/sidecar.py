@@ -6,6 +6,7 @@ folder of another name and renamed when whole, under a lock that ends with the p
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -62,9 +63,15 @@ class Sidecar:
             mapped(self.home / "offsets", "q"),
             (self.recipe.projector if seekable else OwnNames()).document,
             self._groups,
-            Unchanged(self.corpus, known["size"], known["changed"], known["digest"]),
+            Unchanged(self.corpus, known["size"], known["changed"], self._taken(known["digest"])),
         )
         return documents, TextIndex.open(self.home / "index", self.recipe.language)
+
+    def _taken(self, content: str) -> str:
+        """Return a digest of the documents: of what the file holds, and of what of it is taken for a document."""
+        recipe = self.recipe
+        parts = [content, recipe.source.format, recipe.on_bad_line, *recipe.projector.paths]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _manifest(self) -> dict[str, Any] | None:
         try:
@@ -80,7 +87,7 @@ class Sidecar:
             found = self.corpus.stat()
         except OSError as error:
             raise EngineError(f"{self.corpus}: cannot be read: {error.strerror}") from error
-        if known is None or known["size"] != found.st_size:
+        if known is None or known["size"] != found.st_size or not self._whole(known["documents"]):
             return False
         if known["changed"] == found.st_mtime_ns:
             return True
@@ -91,6 +98,13 @@ class Sidecar:
         except OSError as error:
             raise self._unwritable(error) from error
         return True
+
+    def _whole(self, documents: int) -> bool:
+        """Whether nobody has cut or taken away a part."""
+        try:
+            return (self.home / "offsets").stat().st_size == 8 * (documents + 1)
+        except OSError:
+            return False
 
     @asynccontextmanager
     async def _alone(self, say: Callable[[str], None]) -> AsyncIterator[None]:

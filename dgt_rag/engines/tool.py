@@ -75,7 +75,8 @@ class SearchTool:
                 call, await irrelevant(self.retriever, hits, limit, dice.child("irrelevant")), fault.type
             )
         hits = await self.retriever.search(query, limit)
-        kept = [hit for hit in hits if self.threshold is None or hit.score >= self.threshold]
+        # what is not a number is not below anything: it is refused, not left out
+        kept = [hit for hit in hits if self.threshold is None or not hit.score < self.threshold]
         return self._found(call, kept[:limit])
 
     def _limit(self, arguments: Mapping[str, JsonValue]) -> int:
