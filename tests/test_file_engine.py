@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 
 from dgt_rag.dice import Dice
-from dgt_rag.engines.analysis import Language
+from dgt_rag.engines.analysis import Language, prepare
 from dgt_rag.engines.file import FileEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.index import IndexBuilder
@@ -183,6 +183,12 @@ def test_an_index_answers_alike_however_its_writers_ordered_it():
                 for index in indexes
             )
             assert one == other, (words, limit)
+
+
+@pytest.mark.parametrize("sign", ["\u0e01", "\u0ec0", "\u1000", "\u1780", "\u3042", "\u4e2d", "\uac00", "\U00020000"])
+def test_signs_that_are_written_without_spaces_are_found_alone_and_in_pairs_whatever_stands_beside_them(sign):
+    assert prepare(f"é {sign}{sign} \u2013 x").split() == ["é", sign, sign, sign * 2, "\u2013", "x"]
+    assert prepare(f"é\ud800{sign}").split() == ["é\ufffd", sign]
 
 
 def test_a_word_of_the_title_counts_twice():

@@ -7,7 +7,6 @@ a document without a body or an id is skipped and counted; a corpus of which not
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -32,10 +31,6 @@ class Parts(NamedTuple):
     domain: str
 
 
-# quicker than the constructor, as in `rows`
-_PARTS: Callable[[tuple[str, str, str, str]], Parts] = partial(tuple.__new__, Parts)
-
-
 @dataclass(frozen=True)
 class Projector:
     """Takes the fields of a row under our names; `paths` holds their dotted paths in the order of `NAMES`."""
@@ -49,10 +44,13 @@ class Projector:
 
     def parts(self, record: dict[str, Any]) -> Parts:
         """Return body, id, title and domain; ValueError if one is not text."""
-        body, doc_id, title, domain = map(record.get, self.paths)
-        if type(body) is type(doc_id) is type(title) is type(domain) is str:
-            return _PARTS((body, doc_id, title, domain))
-        return Parts(*(self._text(number, record) for number in range(4)))
+        body, doc_id, title, domain = self.paths
+        return Parts(
+            value if type(value := record.get(body)) is str else self._text(0, record),
+            value if type(value := record.get(doc_id)) is str else self._text(1, record),
+            value if type(value := record.get(title)) is str else self._text(2, record),
+            value if type(value := record.get(domain)) is str else self._text(3, record),
+        )
 
     def _text(self, number: int, record: dict[str, Any]) -> str:
         """Return a field that is not plainly there: deeper down, a number, or nothing."""
@@ -184,9 +182,6 @@ class Found(NamedTuple):
     parts: Parts
 
 
-_FOUND: Callable[[tuple[int, int, dict[str, Any], Parts]], Found] = partial(tuple.__new__, Found)
-
-
 @dataclass
 class Corpus:
     """One pass over a corpus."""
@@ -222,7 +217,7 @@ class Corpus:
                 continue
             seen.add(key)
             kept += 1
-            yield _FOUND((place, start, record, parts))
+            yield Found(place, start, record, parts)
         if not kept:
             self._refuse_empty(first)
 

@@ -7,10 +7,9 @@ only a JSON array is held as text.
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -43,10 +42,6 @@ class Row(NamedTuple):
     """JSON lines: the byte at which the line starts in the unpacked file."""
     record: dict[str, Any] | None
     problem: str = ""
-
-
-# a named tuple's own constructor is a call in Python, which counts where it is made for each of millions of lines
-_ROW: Callable[[tuple[int, int, dict[str, Any] | None, str]], Row] = partial(tuple.__new__, Row)
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,7 @@ def _json_lines(file: IO[bytes]) -> Iterator[Row]:
             text = line.removeprefix(b"\xef\xbb\xbf")
         if not text.isspace() and text:
             try:
-                yield _ROW((place, start + len(line) - len(text), parse_line(text), ""))
+                yield Row(place, start + len(line) - len(text), parse_line(text))
             except ValueError as error:
                 yield Row(place, start, None, str(error))
         start += len(line)
