@@ -120,6 +120,10 @@ class IndexBuilder:
         )
 
 
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 @contextmanager
 def _linked(folder: Path) -> Iterator[str]:
     """Give a folder of links to an index that others made, or on a disk that is read only: opening wants to lock it.
@@ -170,7 +174,7 @@ class TextIndex:
     def open(cls, folder: Path, language: Language) -> "TextIndex":
         """Open the index of a folder."""
         try:
-            if all(os.access(one, os.W_OK, effective_ids=True) for one in (folder, folder / ".managed.json")):
+            if _writable(folder) and _writable(folder / ".managed.json"):
                 return cls(_tantivy().Index.open(str(folder)), language)
             with _linked(folder) as links:
                 return cls(_tantivy().Index.open(links), language)

@@ -203,7 +203,8 @@ class _Door:
             response = await self._answered(
                 self._client.post("/chat/completions", cast_to=self._response, content=content, options=options)
             )
-            if response.status_code == 200 and response.request.method == "POST":
+            # where a redirection leads may be another place the next time, so it is asked for each time
+            if response.status_code == 200 and not response.history:
                 self._likeness = response.request
                 del self._likeness.headers["Content-Length"]
         moved = str(response.url) if response.history else response.headers.get("location")

@@ -15,8 +15,8 @@ from dgt_rag.task import Task
 _LOOK = 0.1
 _RECENT = 20
 """Calls from which is seen what a call takes now."""
-_PATIENCE = 30.0
-"""Seconds that calls on the wire are waited for, as they are paid for in any case."""
+_OVERTIME = 30.0
+"""Seconds that calls on the wire are waited for when the time is up."""
 
 
 class Budget:
@@ -81,13 +81,17 @@ class Budget:
             guard.gate.keep_to(self._allowance)
 
     async def _land(self) -> None:
-        """Let no more calls out, and wait for those that are."""
+        """Let no more calls out, and wait for those that are, as they are paid for in any case."""
         self._allow(0)
-        until = time.monotonic() + _PATIENCE
+        longest = max((guard.policy.timeout for guard in self._guards.known.values()), default=0.0)
+        until = time.monotonic() + (min(longest, _OVERTIME) if self._reached()[0] == "max_minutes" else longest)
         while time.monotonic() < until and self._in_flight:
             await asyncio.sleep(_LOOK)
 
+    def _reached(self) -> tuple[str, float, float]:
+        return next(one for one in self._spent(self._progress.totals()) if one[2] >= one[1])
+
     def _line(self) -> str:
-        key, limit, used = next(one for one in self._spent(self._progress.totals()) if one[2] >= one[1])
+        key, limit, used = self._reached()
         more = "" if key == "max_minutes" else " with more"
         return f"{self._folder}: {key} is reached ({used:.6g} of {limit:g}); the same command{more} goes on from here"
