@@ -121,6 +121,8 @@ class Endpoint:
     async def stop(self) -> None:
         """Break every connection, as a killed process does."""
         self._server.close()
+        # a connection that was taken just before is served only after a turn of the loop
+        await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,6 +133,8 @@ class Endpoint:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # one that is cancelled before it has begun closes nothing itself
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
