@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgt_rag.corpus.read import Corpus, Inline, Projector
-from dgt_rag.corpus.rows import Source
+from dgt_rag.corpus.rows import Source, clean, parse_line
 from dgt_rag.engines.base import Projection
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
@@ -419,6 +419,31 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), JSON | st.floats() | st.integers(), max_size=4),
+    st.booleans(),
+    st.lists(
+        st.tuples(
+            st.integers(0, 200), st.sampled_from(["", "x", '"', "\\", "\\ud800", "NaN", "1e999", "\xff", "{", ","])
+        )
+    ),
+)
+def test_a_line_is_read_as_the_standard_library_reads_it(record, ascii_only, changes):
+    text = json.dumps(record, ensure_ascii=ascii_only)
+    for at, sign in changes:
+        text = text[: at % len(text)] + sign + text[at % len(text) + 1 :] if text else sign
+    line = text.encode("utf-8", "surrogatepass")
+    try:
+        expected = json.loads(line.decode("utf-8"), parse_constant=lambda name: None)
+    except ValueError:
+        expected = None
+    if isinstance(expected, dict):
+        assert json.dumps(clean(parse_line(line))) == json.dumps(clean(expected))
+    else:
+        with pytest.raises(ValueError, match=r"not JSON|not UTF-8|a JSON object is needed"):
+            parse_line(line)
 
 
 @given(

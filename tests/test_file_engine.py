@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import get_args
@@ -166,6 +167,25 @@ async def test_both_engines_answer_alike_beyond_what_is_done_inline(tmp_path):
     async with FileEngine(path=path, filter={"domain": "g2"}).open(World()) as some:
         assert [d.doc_id async for d in some.documents()][:2] == ["d2", "d9"]
         assert (await some.at([1]))[0].doc_id == "d9"
+
+
+async def test_a_search_of_many_documents_leaves_the_loop_to_others():
+    async with InMemoryEngine(corpus=list(many(3000))).open(World()) as retriever:
+        asked, turns = asyncio.ensure_future(retriever.search(WORDS[0], 5, {"domain": "g3"})), 0
+        while not asked.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 1 and len(await asked) == 5
+
+
+async def test_an_engine_that_is_closed_has_nothing_that_still_reads(tmp_path):
+    path = write_corpus(list(many(3000)), tmp_path / "c.jsonl")
+    async with FileEngine(path=path).open(World()) as retriever:
+        given_up = asyncio.ensure_future(retriever.groups("lot.n"))
+        while not (reading := [one for one in threading.enumerate() if one.name.startswith("search")]):
+            await asyncio.sleep(0)
+        given_up.cancel()
+    assert not any(one.is_alive() for one in reading)
 
 
 def test_an_index_answers_alike_however_its_writers_ordered_it():

@@ -45,6 +45,7 @@ class FileEngine(SearchToolEngine):
         await sidecar.make(world.say)
         documents, index = await asyncio.to_thread(sidecar.load)
         try:
-            yield await LexicalRetriever.over(documents, index, self)
+            async with LexicalRetriever.over(documents, index, self) as retriever:
+                yield retriever
         finally:
             documents.close()

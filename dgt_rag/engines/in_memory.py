@@ -51,7 +51,8 @@ class InMemoryEngine(SearchToolEngine):
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Read and index the documents."""
         documents, index = await asyncio.to_thread(self._load, world)
-        yield await LexicalRetriever.over(MemoryDocuments(documents), index, self)
+        async with LexicalRetriever.over(MemoryDocuments(documents), index, self) as retriever:
+            yield retriever
 
     def _load(self, world: World) -> tuple[list[Document], TextIndex]:
         documents = self._read(world)

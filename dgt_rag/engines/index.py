@@ -137,8 +137,8 @@ def _linked(folder: Path) -> Iterator[str]:
         yield links
 
 
-def _scale(best: float) -> float:
-    return _SCALE if best >= 1 or best <= 0 else _SCALE * 10.0 ** -floor(log10(best))
+def _finer(best: float) -> float:
+    return _SCALE if best <= 0 else _SCALE * 10.0 ** -floor(log10(best))
 
 
 class _Known(dict[str, Any]):
@@ -164,6 +164,7 @@ class TextIndex:
         self._must = tantivy.Occur.Must
         self._schema = schema = index.schema
         self._searcher = index.searcher()
+        self._ranked = self._searcher.search
         self._analyze = _analyzer(language, stop=True).analyze
         self._analyze_all = _analyzer(language, stop=False).analyze
         self._part = _Known(lambda term: (should, queries.term_query(schema, "text", term, "freq"))).__getitem__
@@ -222,9 +223,9 @@ class TextIndex:
         """
         fetch = limit * among + _TIED
         while True:
-            hits = self._searcher.search(query, min(fetch, self.count), count=False).hits
+            hits = self._ranked(query, min(fetch, self.count), count=False).hits
             whole = len(hits) < fetch
-            scale = _scale(hits[0][0]) if hits else _SCALE
+            scale = _SCALE if not hits or hits[0][0] >= 1 else _finer(hits[0][0])
             if member is None and len(hits) > limit and hits[limit][0] < hits[limit - 1][0] - 1 / scale:
                 return self._scored(hits[:limit], scale)
             scores, ordinals, _ = self._scored(hits, scale)
