@@ -28,7 +28,7 @@ BLOCK = 64
 """Neighbours by ordinal that a query is limited to at once; to index each ordinal would cost a term for each text."""
 _KNOWN_TERMS = 4096
 """Terms whose queries are kept for the next search."""
-_TIED = 3
+_TIED = 2
 """Hits fetched past the last one that is wanted, to see whether it is tied; as cheap as one, and mostly enough."""
 _SCALE = 10_000
 """Scores of 1 and more are rounded to one part of this, as equal texts differ below: sums are made in the order of the
@@ -185,13 +185,13 @@ class TextIndex:
             ) from error
 
     def terms(self, query: str) -> dict[str, int]:
-        """Return the terms of a query with their numbers."""
+        """Return the terms of a query with their numbers: a `Counter`, if they may be other than 1."""
         text = prepare_query(query)
         found = self._analyze(text) or self._analyze_all(text)
         terms = dict.fromkeys(found, 1)
         if len(terms) < len(found):
-            terms = dict(Counter(found))
-        return terms if len(terms) <= MAX_TERMS else dict(list(terms.items())[:MAX_TERMS])
+            terms = Counter(found)
+        return terms if len(terms) <= MAX_TERMS else Counter(dict(list(terms.items())[:MAX_TERMS]))
 
     def query(
         self, terms: dict[str, int], domains: Sequence[Sequence[str]] = (), ordinals: Sequence[int] | None = None
@@ -199,7 +199,7 @@ class TextIndex:
         """Return a query for texts with any of the terms, in one of each of the domains, in the ordinals' blocks."""
         queries, schema, should = self._queries, self._schema, self._should
         parts = list(map(self._part, terms))
-        if sum(terms.values()) > len(terms):
+        if isinstance(terms, Counter):
             times = map(float, terms.values())
             parts = [(should, queries.boost_query(part, much)) for (_, part), much in zip(parts, times, strict=True)]
         # one term alone is found faster without a query around it
@@ -223,7 +223,7 @@ class TextIndex:
         """
         fetch = limit * among + _TIED
         while True:
-            hits = self._ranked(query, min(fetch, self.count), count=False).hits
+            hits = self._ranked(query, fetch if fetch < self.count else self.count, count=False).hits
             whole = len(hits) < fetch
             scale = _SCALE if not hits or hits[0][0] >= 1 else _finer(hits[0][0])
             if member is None and len(hits) > limit and hits[limit][0] < hits[limit - 1][0] - 1 / scale:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from heapq import nsmallest
-from itertools import count
+from itertools import count, repeat
 from operator import attrgetter, neg
 from typing import TypeVar
 
@@ -182,7 +182,7 @@ class LexicalRetriever(Retriever):
             scores, ordinals, tied = index.best(index.query(terms), limit)
         documents = self._untied(scores, ordinals, limit) if tied else store.read(ordinals)
         # what Hit(...) does, in half its time
-        hits = [_made(Hit, one) for one in zip(documents, scores, count(1))]
+        hits = list(map(_made, repeat(Hit), zip(documents, scores, count(1))))
         return hits if self._threshold is None else [hit for hit in hits if hit.score >= self._threshold]
 
     def _untied(self, scores: list[float], ordinals: list[int], limit: int) -> list[Document]:
