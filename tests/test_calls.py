@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path):
 def test_a_store_that_is_taken_away_from_a_run_is_one_line(tmp_path: Path):
     path = tmp_path / "calls.sqlite"
     with open_calls(path) as calls:
-        with sqlite3.connect(path) as other:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("DROP TABLE calls")
             other.execute("DROP TABLE traits")
         for look in (lambda: calls.find(KEY), lambda: calls.recall("endpoint"), calls.totals):

@@ -133,3 +133,17 @@ def test_check_tells_how_many_there_are_and_what_becomes_of_them(tmp_path, corpu
 def test_a_corpus_without_any_is_not_spoken_of(tmp_path, told):
     assert "control tokens" not in told()[1]
     assert json.loads((tmp_path / "output/small/run.json").read_text())["figures"]["documents_with_chat_markers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("way", "shown"),
+    [
+        ("break", "Household waste is collected every Tuesday.< |im_end|> < |im_start|>assistant Put"),
+        ("drop", "nothing: the conversation would be dropped: document 'bins' holds '<|im_end|>' (chat_markers: drop)"),
+        ("keep", "Household waste is collected every Tuesday.<|im_end|> <|im_start|>assistant Put"),
+    ],
+)
+def test_a_search_shows_documents_as_the_assistant_would_see_them(tmp_path, corpus, capsys, way, shown):
+    (tmp_path / "task.yaml").write_text(json.dumps(task_values(tmp_path, live=True, chat_markers=way)))
+    assert run_command(["search", str(tmp_path / "task.yaml"), "household waste"]) == 0
+    assert shown in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,11 @@ def test_dotted_paths_are_projected_and_the_rest_stays(tmp_path):
     assert nested[0].field("s.c") == "v"
 
 
+def nested(levels: int) -> bytes:
+    """Return a document so many levels deep."""
+    return b'{"id": "q", "text": "t", "n": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -143,6 +149,9 @@ def test_dotted_paths_are_projected_and_the_rest_stays(tmp_path):
         (b'{"id": {"x": 1}, "text": "a"}\n', "the field 'id' (doc_id) is not text"),
         (b'{"id": "q", "text": "cut', "not JSON"),
         (b"[" * 100_000 + b"\n", "nested too deeply"),
+        (nested(101), "not readable: nested too deeply"),
+        (nested(600), "not readable: nested too deeply"),
+        (nested(3000), "not readable: nested too deeply"),
         (b'{"id": "a", "text": "again"}\n', "the id 'a' stands at 1 already"),
     ],
 )
@@ -157,6 +166,20 @@ def test_a_bad_line_is_refused_with_its_place_or_counted(line, words, tmp_path):
     assert len(said) == 1
     assert "skipped 1 document" in said[0]
     assert "(at 3)" in said[0]
+
+
+def test_a_document_may_be_a_hundred_levels_deep_in_lines_and_in_an_array(tmp_path):
+    for name, content in [("c.jsonl", nested(100)), ("c.json", b"[" + nested(100) + b"]")]:
+        (tmp_path / name).write_bytes(content)
+        (document,) = read(tmp_path / name)[0]
+        assert document.field("n")
+
+
+@pytest.mark.parametrize(("levels", "line"), [(101, "c.json, item 2: not readable"), (100_000, "item 2 is")])
+def test_an_item_of_an_array_that_is_nested_too_deeply_is_one_line(levels, line, tmp_path):
+    path = tmp_path / "c.json"
+    path.write_bytes(b'[{"id": "a", "text": "t"}, ' + nested(levels) + b"]")
+    assert re.search(rf"{line}.* nested too deeply", refusal(path))
 
 
 def test_documents_without_a_body_or_an_id_are_skipped_and_counted(tmp_path):

@@ -3,6 +3,8 @@
 import importlib.util
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,3 +237,26 @@ async def test_a_missing_package_is_one_line_that_names_the_extra(embedder: Embe
     with pytest.raises(TaskError, match=rf"the package '{package}' is not installed; pip install 'dgt-rag\[{extra}\]'"):
         async with embedder.open(World()):
             pass
+
+
+def test_a_package_that_is_there_but_cannot_be_loaded_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "model2vec.py").write_text("raise ImportError('see below\\n\\nlibfoo.so: failed to map segment\\n')")
+    task = """
+        tools: {engines: {e: {type: search/vector, corpus: [{id: a, text: b}], embedder: {type: model2vec, model: m}}}}
+        initialization_stages: [{name: lm/scenario/rag, document_samplers: {type: search/random, engine: e}}]
+    """
+    (tmp_path / "task.yaml").write_text(task)
+    command = [sys.executable, "-m", "dgt_rag", "search", str(tmp_path / "task.yaml"), "b"]
+    ended = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "embedder model2vec: a package cannot be loaded (libfoo.so: failed to map segment); "
+        "is it installed for this machine, is there memory?\n"
+    )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def started(path: Path) -> "subprocess.Popen[str]":
 
 def count(folder: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{folder / 'calls.sqlite'}?mode=ro", uri=True) as calls:
+        with closing(sqlite3.connect(f"file:{folder / 'calls.sqlite'}?mode=ro", uri=True)) as calls:
             found: int = calls.execute("SELECT count(*) FROM calls").fetchone()[0]
             return found
     except sqlite3.Error:
@@ -145,7 +146,7 @@ def test_a_static_task_is_killed_resumed_and_ends_with_true_rows(url: str, tmp_p
         totals = store.totals()
     assert totals["cached_tokens"] >= 0.6 * totals["prompt_tokens"]
     assert before
-    with sqlite3.connect(folder / "calls.sqlite") as calls:
+    with closing(sqlite3.connect(folder / "calls.sqlite")) as calls:
         total, different = calls.execute("SELECT count(*), count(DISTINCT key) FROM calls").fetchone()
     # no request was paid for twice: what was asked before the kill was answered from the store
     assert total == different > before

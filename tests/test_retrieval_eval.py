@@ -79,6 +79,29 @@ def test_wrong_judgements_are_refused_with_their_place(text, tmp_path):
         read_grades(tmp_path / "r.tsv")
 
 
+@pytest.mark.parametrize("grade", ["--1", "²", "1.5", "-", "9" * 5000, ""])
+@pytest.mark.parametrize("before", ["", "q\td\tgrade\n", "1\tb\t1\n"])
+def test_a_grade_that_is_no_whole_number_is_refused_with_its_place(grade, before, tmp_path):
+    (tmp_path / "r.tsv").write_text(f"{before}1\ta\t{grade}\n")
+    with pytest.raises(TaskError, match=f"r.tsv:{2 if before else 1}: query, document and grade"):
+        read_grades(tmp_path / "r.tsv")
+
+
+def test_grades_are_read_as_other_programs_write_them_and_the_last_of_two_counts(tmp_path):
+    (tmp_path / "r.tsv").write_text(
+        "\n\nquery-id\tcorpus-id\tscore\n1\ta\t2.0\n1\tb\t+1\n1\tc\t-1\n1\ta\t3\n1\tb\t0\n2\ta\t0\n"
+    )
+    assert read_grades(tmp_path / "r.tsv") == {"1": {"a": 3}}
+
+
+def test_queries_parted_by_tabs_are_read_and_a_line_that_stands_twice_counts_once(tmp_path):
+    (tmp_path / "q.tsv").write_text("1\twords\n2\tmore words\n1\twords\n")
+    assert [query.query_id for query in read_queries(tmp_path / "q.tsv")] == ["1", "2"]
+    (tmp_path / "q.tsv").write_text("1\twords\n1\tother words\n")
+    with pytest.raises(TaskError, match=r"q\.tsv:2: the query '1' stands above already, with another text"):
+        read_queries(tmp_path / "q.tsv")
+
+
 async def test_ids_that_do_not_agree_are_named():
     with pytest.raises(TaskError, match="do the ids agree"):
         await scores([Query(query_id="1", text="x")], {"2": {"alpha": 1}})

@@ -157,6 +157,24 @@ async def test_related_stays_in_its_group() -> None:
     assert all(len(ds) == 3 and len({d.field("source.kind") for d in ds}) == 1 for ds in got)
 
 
+@pytest.mark.parametrize("kind", [RandomSampler, RelatedSampler, CoverageSampler])
+async def test_of_a_field_with_several_values_the_one_group_drawn_is_kept_to(kind) -> None:
+    documents = [
+        Document(doc_id=str(n), body=f"bike brakes {n}", metadata={"tags": ["all", f"t{n % 4}"]}) for n in range(20)
+    ]
+    shelf = Shelf(Listed(documents))
+    got = await drawn(kind(engine="e", group_by="tags", include_groups=("t2",)), shelf, 4, 10)
+    assert all(len(ds) == 4 and {d.labels("tags")[1] for d in ds} == {"t2"} for ds in got)
+
+
+async def test_related_looks_past_any_number_of_copies() -> None:
+    copies = [Document(doc_id=f"copy-{n:02}", body="red bike brakes squeak") for n in range(50)]
+    others = [Document(doc_id=f"other-{n}", body=f"bike brakes worn {n}") for n in range(3)]
+    got = await drawn(RelatedSampler(engine="e"), Shelf(Listed([*copies, *others])), 3, 20)
+    assert any(ds[0].doc_id.startswith("copy") for ds in got)
+    assert all(len({d.body for d in ds}) == 3 for ds in got)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 1000), st.integers())
 def test_a_shuffle_is_a_permutation(size: int, seed: int) -> None:

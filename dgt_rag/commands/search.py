@@ -10,9 +10,10 @@ from dataclasses import replace
 from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
+from dgt_rag.engines.guarded import guarded
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.engines.tool_schema import problem_of
-from dgt_rag.errors import Exit, TaskError
+from dgt_rag.errors import Dropped, Exit, TaskError
 from dgt_rag.pipeline.opening import in_order
 from dgt_rag.records import FoundDocument, ToolCall
 from dgt_rag.report.conversation import printable
@@ -73,7 +74,7 @@ def _offered(task: Task) -> Sequence[str]:
 
 
 def _tool(task: Task, name: str, retriever: Retriever, limit: int | None) -> SearchTool:
-    tool = SearchTool.of(task.tools.engines[name], retriever)
+    tool = SearchTool.of(task.tools.engines[name], guarded(retriever, task.chat_markers))
     return replace(tool, error_categories=(), limit=limit or tool.limit)
 
 
@@ -83,7 +84,11 @@ async def _show(tool: SearchTool, question: str) -> None:
     if problem:
         raise TaskError(f"search: {problem.partition(' The arguments of')[0]}")
     started = time.perf_counter()
-    result = await tool.execute(call, Dice("search"))
+    try:
+        result = await tool.execute(call, Dice("search"))
+    except Dropped as why:
+        print(f"nothing: the conversation would be dropped: {printable(why.detail)}")
+        return
     seconds = time.perf_counter() - started
     print(f"{len(result.result or ())} hits in {seconds * 1000:.1f} ms: {printable(question)}")
     for hit in result.result or ():

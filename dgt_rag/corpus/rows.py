@@ -6,6 +6,7 @@ only a JSON array is held as text.
 
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ _SUFFIXES: dict[str, Format] = {
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_DEEPEST = 100
+"""Levels of nesting of a record at most; a journal's line, in which it stands, is read back up to 200."""
+_TOO_DEEP = "not readable: nested too deeply"
 _decoder = json.JSONDecoder(parse_constant=lambda name: None)
 
 
@@ -110,9 +114,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
     except ValueError:
         # it knows no lone surrogates, no NaN and no depth, and says less of what is wrong
         return _parse_slowly(line)
-    if not isinstance(record, dict):
-        raise ValueError(f"a JSON object is needed, this is {_a(record)}")
-    return record
+    return _mapping(record, line.count(b"[") + line.count(b"{"))
 
 
 def _parse_slowly(line: bytes) -> dict[str, Any]:
@@ -123,11 +125,29 @@ def _parse_slowly(line: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
-        raise ValueError("not readable: nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    return _kept(record)
+
+
+def _kept(record: object) -> dict[str, Any]:
+    """Return a mapping as JSON holds it; ValueError says why it is none that can be kept."""
+    found: dict[str, Any] = clean(_mapping(record))
+    return found
+
+
+def _mapping(record: object, brackets: int = sys.maxsize) -> dict[str, Any]:
+    """Return what is a mapping and not nested too deeply, as nothing of few brackets is; ValueError for all else."""
     if not isinstance(record, dict):
         raise ValueError(f"a JSON object is needed, this is {_a(record)}")
-    found: dict[str, Any] = clean(record)
-    return found
+    if brackets > _DEEPEST and _deeper(record, _DEEPEST):
+        raise ValueError(_TOO_DEEP)
+    return record
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether mappings and lists stand in one another deeper than so many levels."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(inner, list) and (levels == 0 or any(_deeper(item, levels - 1) for item in inner))
 
 
 def clean(value: Any) -> Any:
@@ -188,10 +208,14 @@ def _array(text: str) -> Iterator[Row]:
         place += 1
         try:
             record, at = _decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            raise Damaged(f"item {place} is nested too deeply") from None
+        except ValueError as error:
             raise Damaged(f"not JSON in item {place}: {error}; is the file cut?") from None
-        problem = "" if isinstance(record, dict) else f"a JSON object is needed, this is {_a(record)}"
-        yield Row(place, -1, None if problem else clean(record), problem)
+        try:
+            yield Row(place, -1, _kept(record))
+        except ValueError as error:
+            yield Row(place, -1, None, str(error))
         at = _after(text, at)
         if text[at : at + 1] != ",":
             break

@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dgt_rag.records import Record
 _DRAWS = 1000
 _AT_ONCE = 16
 _DEPTH = 10
+_GRADE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*)?")
 
 Grades = Mapping[str, Mapping[str, int]]
 """Query → document → grade, only those above 0."""
@@ -59,36 +61,53 @@ class RetrievalScore(Record):
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Read queries from JSON lines with `id` (or `_id`) and `text`."""
-    found = []
+    """Read queries from JSON lines with `id` (or `_id`) and `text`, or from lines of id and text parted by a tab."""
+    found: dict[tuple[str, str], Query] = {}
+    read = _tabbed if ".tsv" in path.suffixes[-2:] else _query
     for place, line in _lines(path):
         try:
-            record = json.loads(line)
-            query_id = record.get("id", record.get("_id"))
-            if query_id is None or not isinstance(record["text"], str):
-                raise KeyError("id")
-            found.append(Query(query_id=str(query_id), text=record["text"], form=str(record.get("form") or "")))
-        except (ValueError, KeyError, AttributeError):
+            query = read(line)
+        except (ValueError, LookupError, AttributeError):
             raise TaskError(f'{path}:{place}: a query is needed, such as {{"id": "1", "text": "words"}}') from None
+        if found.setdefault((query.query_id, query.form), query) != query:
+            raise TaskError(f"{path}:{place}: the query {query.query_id!r} stands above already, with another text")
     if not found:
         raise TaskError(f"{path}: there is no query in it")
-    return found
+    return list(found.values())
+
+
+def _query(line: str) -> Query:
+    record = json.loads(line)
+    query_id = record.get("id", record.get("_id"))
+    if query_id is None or not isinstance(record["text"], str):
+        raise KeyError("id")
+    return Query(query_id=str(query_id), text=record["text"], form=str(record.get("form") or ""))
+
+
+def _tabbed(line: str) -> Query:
+    query_id, text = line.rstrip("\r\n").split("\t")
+    return Query(query_id=query_id, text=text)
 
 
 def read_grades(path: Path) -> dict[str, dict[str, int]]:
-    """Read judgements from tab-separated lines (a first line of names is skipped); also TREC's form of four columns."""
+    """Read judgements from tab-separated lines (a first line of names is skipped); also TREC's form of four columns.
+
+    Of two judgements of one document the later counts.
+    """
     grades: dict[str, dict[str, int]] = {}
+    names = True
     for place, line in _lines(path):
         parts = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
-        if len(parts) not in {3, 4} or not parts[-1].lstrip("-").isdigit():
-            if place == 1:
-                continue
-            raise TaskError(f"{path}:{place}: query, document and grade are needed, parted by tabs")
-        if int(parts[-1]) > 0:
-            grades.setdefault(parts[0], {})[parts[-2]] = int(parts[-1])
-    if not grades:
+        grade = _GRADE.fullmatch(parts[-1].strip()) if len(parts) in {3, 4} else None
+        if grade is not None:
+            grades.setdefault(parts[0], {})[parts[-2]] = int(grade[1])
+        elif not (names and parts[-1].strip()[:1].isalpha()):
+            raise TaskError(f"{path}:{place}: query, document and grade (a whole number) are needed, parted by tabs")
+        names = False
+    relevant = {query: {own: grade for own, grade in found.items() if grade > 0} for query, found in grades.items()}
+    if not any(relevant.values()):
         raise TaskError(f"{path}: there is no judgement above 0 in it")
-    return grades
+    return {query: found for query, found in relevant.items() if found}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -98,7 +117,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield place, line.removeprefix("\ufeff")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: cannot be read: {error}") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise TaskError(f"{path}: cannot be read: {said}") from error
 
 
 async def evaluate(

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+from dgt_rag.engines.base import Where
 from dgt_rag.records import Document
 from dgt_rag.samplers.base import GroupedSampler, Source
 
@@ -12,14 +13,17 @@ class DrawingSampler(GroupedSampler):
     strategy: Literal["uniform", "proportional"] = "uniform"
     """How the group is drawn: each as likely as any other, or as its number of documents."""
 
-    async def draw(self, source: Source, count: int) -> list[Document]:
-        """Return `count` different documents, each as likely as any other (of the group drawn)."""
+    async def group(self, source: Source) -> Where | None:
+        """Return the filter of the group drawn for this conversation; None if it takes from the whole corpus."""
         if self.group_by is None:
-            return await source.retriever.sample(source.dice.child("documents"), count)
+            return None
         sizes = await self.wanted(await source.retriever.groups(self.group_by), source.retriever)
         weights = [float(size) if self.strategy == "proportional" else 1.0 for size in sizes.values()]
-        group = source.dice.child("group").weighted(list(sizes), weights)
-        return await source.retriever.sample(source.dice.child("documents"), count, {self.group_by: group})
+        return {self.group_by: source.dice.child("group").weighted(list(sizes), weights)}
+
+    async def draw(self, source: Source, count: int, where: Where | None) -> list[Document]:
+        """Return `count` different documents, each as likely as any other (that matches)."""
+        return await source.retriever.sample(source.dice.child("documents"), count, where)
 
 
 class RandomSampler(DrawingSampler):
@@ -31,4 +35,4 @@ class RandomSampler(DrawingSampler):
 
     async def sample(self, source: Source, k: int) -> list[Document]:
         """Return `k` different documents, each as likely as any other (of its group)."""
-        return await self.draw(source, k)
+        return await self.draw(source, k, await self.group(source))

@@ -8,6 +8,8 @@ from dgt_rag.samplers.random import DrawingSampler
 
 _LEADING = 600
 """Characters of a document that say what it is about."""
+_DEEPEST = 1_000
+"""Hits among which neighbours are looked for, where most are copies."""
 
 
 class RelatedSampler(DrawingSampler):
@@ -19,14 +21,19 @@ class RelatedSampler(DrawingSampler):
 
     async def sample(self, source: Source, k: int) -> list[Document]:
         """Return the document drawn and its neighbours, nearest first; copies of its text are no neighbours."""
-        drawn = await self.draw(source, 1)
+        where = await self.group(source)
+        drawn = await self.draw(source, 1, where)
         if not drawn or k == 1:
             return drawn
-        first = drawn[0]
-        where = {self.group_by: first.field(self.group_by)} if self.group_by else None
+        first, limit = drawn[0], 2 * k
         query = f"{first.title}\n{first.body[:_LEADING]}".strip()
-        hits = await source.retriever.search(query, 2 * k, where)
-        return _different([first, *(hit.document for hit in hits)])[:k]
+        while True:
+            hits = await source.retriever.search(query, limit, where)
+            near = _different([first, *(hit.document for hit in hits)])[:k]
+            if len(near) == k or len(hits) < limit or limit >= _DEEPEST:
+                return near
+            # copies have taken the places of neighbours
+            limit *= 4
 
 
 def _different(documents: list[Document]) -> list[Document]:

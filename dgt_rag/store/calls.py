@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,19 @@ def open_calls(path: Path, read_cache: bool = True) -> Iterator[Calls]:
     """Open the store of a run folder, made if it is not there, and close it on every way out."""
     try:
         connection = sqlite3.connect(path, timeout=60.0, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {_UNREADABLE.format(error)}") from error
+    with closing(connection):
+        _prepare(connection, path)
+        calls = Calls(connection, read_cache)
+        try:
+            yield calls
+        finally:
+            calls.flush()
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    try:
         connection.execute("PRAGMA journal_mode = WAL")
         # a killed process loses nothing that was written; a power cut may lose the last moments, and no more
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -189,9 +202,3 @@ def open_calls(path: Path, read_cache: bool = True) -> Iterator[Calls]:
         connection.executescript(_TABLES)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {_UNREADABLE.format(error)}") from error
-    calls = Calls(connection, read_cache)
-    try:
-        yield calls
-    finally:
-        calls.flush()
-        connection.close()
