@@ -128,7 +128,9 @@ def not_installed(who: str, error: ImportError, extra: str) -> TaskError:
     """Return the refusal for a package that is an extra of ours and is missing, or is there and cannot be loaded."""
     if not isinstance(error, ModuleNotFoundError):
         said = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason is given")
-        return TaskError(f"{who}: a package cannot be loaded ({said}); is it installed for this machine, is there memory?")
+        return TaskError(
+            f"{who}: a package cannot be loaded ({said}); is it installed for this machine, is there memory?"
+        )
     return TaskError(f"{who}: the package {error.name or extra!r} is not installed; pip install 'dgt-rag[{extra}]'")
 
 

@@ -90,6 +90,26 @@ async def test_the_index_is_made_once_and_found_again(path):
     assert len(before) == 1
 
 
+async def test_a_corpus_replaced_by_one_of_the_same_size_and_time_is_indexed_anew(path):
+    await ids(FileEngine(path=path))
+    before, other = path.stat(), path.with_name("other")
+    other.write_text(path.read_text().replace("kerb", "lamp"))
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert (await ids(FileEngine(path=path), "lamp"))[0] and not (await ids(FileEngine(path=path), "kerb"))[0]
+
+
+async def test_a_corpus_that_was_moved_with_its_index_keeps_it(path):
+    await ids(FileEngine(path=path))
+    before = {name: (Path(f"{path}.dgt") / name / "offsets").stat().st_ino for name in made(path)}
+    path.chmod(0o600)
+    path.rename(path.with_name("elsewhere"))
+    path.with_name("elsewhere").rename(path)
+    assert (await ids(FileEngine(path=path)))[0]
+    assert {name: (Path(f"{path}.dgt") / name / "offsets").stat().st_ino for name in made(path)} == before
+
+
 async def test_a_changed_corpus_is_indexed_anew_and_a_touched_one_is_not(path):
     await ids(FileEngine(path=path))
     before = made(path)

@@ -110,7 +110,7 @@ class Build:
         after = source.path.stat()
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise EngineError(f"{source.path}: the corpus was changed while it was indexed; start again")
-        manifest = {"size": after.st_size, "changed": after.st_mtime_ns, "digest": digest}
+        manifest = {"size": after.st_size, "changed": after.st_mtime_ns, "status": after.st_ctime_ns, "digest": digest}
         manifest["skipped"] = self._corpus.tally.lines()
         write_json(self._folder / "manifest.json", {**manifest, "documents": len(self._offsets) - 1})
 

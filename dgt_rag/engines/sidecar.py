@@ -81,7 +81,10 @@ class Sidecar:
         return known if isinstance(known, dict) else None
 
     def _current(self) -> bool:
-        """Whether there is an index of the file as it is; a file that was only touched is known by its content."""
+        """Whether there is an index of the file as it is; one that was only touched, or moved, is known by its content.
+
+        The time of the last status change tells files apart that have one size and, as copying can set it, one time.
+        """
         known = self._manifest()
         try:
             found = self.corpus.stat()
@@ -89,14 +92,17 @@ class Sidecar:
             raise EngineError(f"{self.corpus}: cannot be read: {error.strerror}") from error
         if known is None or known["size"] != found.st_size or not self._whole(known["documents"]):
             return False
-        if known["changed"] == found.st_mtime_ns:
+        times = {"changed": found.st_mtime_ns, "status": found.st_ctime_ns}
+        same_time = known["changed"] == found.st_mtime_ns
+        if same_time and (known.get("status") == found.st_ctime_ns or not os.access(self.home, os.W_OK)):
             return True
         if known["digest"] != content_digest(self.corpus):
             return False
         try:
-            write_json(self.home / "manifest.json", {**known, "changed": found.st_mtime_ns})
+            write_json(self.home / "manifest.json", {**known, **times})
         except OSError as error:
-            raise self._unwritable(error) from error
+            if not same_time:
+                raise self._unwritable(error) from error
         return True
 
     def _whole(self, documents: int) -> bool:
