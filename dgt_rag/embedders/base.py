@@ -58,10 +58,15 @@ class Encoder(ABC):
     def __init__(self, embedder: Embedder) -> None:
         self.settings = embedder
 
+    @property
+    def at_once(self) -> int:
+        """Texts that are handed to `encode` at most."""
+        return self.settings.batch
+
     async def embed(self, texts: Sequence[str], kind: TextKind) -> list[Vector]:
         """Return one vector for each text, in order, all of one length; texts are not blank."""
         ready = [self._ready(text, kind) for text in texts]
-        size = self.settings.batch
+        size = self.at_once
         return [
             vector
             for start in range(0, len(ready), size)
@@ -73,9 +78,11 @@ class Encoder(ABC):
         """Return the vectors of one batch, texts ready to be sent."""
 
     def _ready(self, text: str, kind: TextKind) -> str:
-        prefix = self.settings.query_prefix if kind == "query" else self.settings.passage_prefix
         # half of a surrogate pair cannot be sent, nor read by a tokenizer
-        return prefix + text[: self.settings.max_characters].encode("utf-8", "replace").decode()
+        return self._prefix(kind) + text[: self.settings.max_characters].encode("utf-8", "replace").decode()
+
+    def _prefix(self, kind: TextKind) -> str:
+        return self.settings.query_prefix if kind == "query" else self.settings.passage_prefix
 
 
 AnyEmbedder = Annotated[Embedder, Choice("embedders")]

@@ -2,8 +2,11 @@
 
 import asyncio
 import hashlib
+import math
 from abc import ABC
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -26,6 +29,8 @@ def _folder_or_name(model: str) -> str:
 ModelName = Annotated[str, AfterValidator(_folder_or_name)]
 """A folder, looked for like any other path of a task; what is not there is a name on the hub."""
 
+_UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError)
+"""What frameworks raise for a model or a device that is not there, and for packages that a model wants."""
 _PIECES = 256
 _PIECE = 1 << 16
 """Bytes of a piece; files of up to 16 MiB are read whole."""
@@ -68,26 +73,58 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 class LocalEncoder(Encoder):
-    """A loaded model; one batch at a time, in a thread."""
+    """A loaded model; one batch at a time, in a thread of its own: tokenizers bear no two."""
 
-    def __init__(self, embedder: Embedder, encode: Callable[[list[str], TextKind], Any]) -> None:
+    def __init__(self, embedder: Embedder, encode: Callable[[list[str], TextKind], Any], thread: Executor) -> None:
         super().__init__(embedder)
         self._encode = encode
-        self._turn = asyncio.Lock()
+        self._thread = thread
 
     async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
         """Return the vectors of one batch."""
-        async with self._turn:
-            vectors: list[Vector] = (await asyncio.to_thread(self._encode, texts, kind)).tolist()
+        return await self.aside(lambda: self._checked(texts, kind))
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do some work with the model when it is free."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _checked(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        who = f"embedder {self.settings.plugin_name()}"
+        try:
+            made = self._encode(texts, kind)
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            # frameworks raise what they like when the memory of a device is spent, or its driver fails
+            raise EngineError(
+                f"{who}: {len(texts)} texts cannot be embedded ({_said(error)}); "
+                "where memory is short, set a smaller `batch`, or `max_characters`"
+            ) from error
+        if not math.isfinite(made.sum(dtype="float64")):
+            raise EngineError(
+                f"{who}: the vectors hold what is no number; is the model whole, and made for this device?"
+            )
+        vectors: list[Vector] = made.tolist()
         return vectors
 
 
-async def load(who: str, model: str, loader: Callable[[], T]) -> T:
-    """Load a model in a thread; one that cannot be had is refused in one line."""
+@asynccontextmanager
+async def own_thread() -> AsyncIterator[Executor]:
+    """Give a thread for a model; at the end what it still does is waited for."""
+    thread = ThreadPoolExecutor(1, "embedder")
+    try:
+        yield thread
+    finally:
+        await asyncio.to_thread(thread.shutdown, cancel_futures=True)
+
+
+async def load(who: str, model: str, loader: Callable[[], T], *broken: type[Exception]) -> T:
+    """Load a model in a thread; one that cannot be had is refused in one line. `broken`: what else the package raises."""
+    refused: tuple[type[Exception], ...] = (*_UNLOADABLE, *broken)
     try:
         return await asyncio.to_thread(loader)
-    except (OSError, ValueError, KeyError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise EngineError(
-            f"{who}: cannot load {model!r}, no folder and no model to be had by that name ({said})"
-        ) from error
+    except refused as error:
+        there = "" if Path(model).exists() else ", no folder and no model to be had by that name"
+        raise EngineError(f"{who}: cannot load {model!r}{there} ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from dgt_rag.embedders.base import Encoder
-from dgt_rag.embedders.local import LocalEmbedder, LocalEncoder, load
+from dgt_rag.embedders.local import LocalEmbedder, LocalEncoder, load, own_thread
 from dgt_rag.errors import not_installed
 from dgt_rag.world import World
 
@@ -27,4 +27,5 @@ class Model2VecEmbedder(LocalEmbedder):
         except ImportError as error:
             raise not_installed("embedder model2vec", error, "model2vec") from error
         model = await load("embedder model2vec", self.model, lambda: StaticModel.from_pretrained(self.model))
-        yield LocalEncoder(self, lambda texts, kind: model.encode(texts))
+        async with own_thread() as thread:
+            yield LocalEncoder(self, lambda texts, kind: model.encode(texts), thread)

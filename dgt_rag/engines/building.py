@@ -37,11 +37,10 @@ class Recipe:
     language: Language
     on_bad_line: OnBadLine
 
-    @property
-    def digest(self) -> str:
-        """A name for these settings."""
+    def name_in(self, folder: Path) -> str:
+        """Return a name for these settings among the indexes of a folder."""
         source = self.source
-        parts = [_LAYOUT, ANALYSIS, source.path.name, source.format, source.packing]
+        parts = [_LAYOUT, ANALYSIS, place_seen_from(folder, source.path), source.format, source.packing]
         parts += [self.on_bad_line, self.language, *self.projector.paths]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -104,9 +103,9 @@ class Build:
             (self._folder / "lines.jsonl").unlink()
         with (self._folder / "offsets").open("wb") as file:
             self._offsets.tofile(file)
-        if self._recipe.projector.paths[3]:
-            save_groups(self._domains.finish(), groups_file(self._folder, "domain"))
         digest = content_digest(source.path)
+        if self._recipe.projector.paths[3]:
+            save_groups(self._domains.finish(), groups_file(self._folder, "domain", digest))
         after = source.path.stat()
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise EngineError(f"{source.path}: the corpus was changed while it was indexed; start again")
@@ -128,9 +127,20 @@ def write_json(path: Path, value: Any) -> None:
     part.replace(path)
 
 
-def groups_file(folder: Path, field: str) -> Path:
-    """Return where the groups by a field stand."""
-    return folder / f"groups-{hashlib.sha256(field.encode('utf-8', 'replace')).hexdigest()[:16]}"
+def place_seen_from(folder: Path, path: Path) -> str:
+    """Return what tells a file apart from others whose indexes stand in a folder, also when it is moved with that folder."""
+    if folder.parent == path.parent:
+        return path.name
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        # another drive
+        return str(path)
+
+
+def groups_file(folder: Path, field: str, content: str) -> Path:
+    """Return where the groups by a field stand; those of other content, which one left behind may still write, do not."""
+    return folder / f"groups-{hashlib.sha256(f'{content} {field}'.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def save_groups(groups: Groups, name: Path) -> None:

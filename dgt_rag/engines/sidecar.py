@@ -36,7 +36,7 @@ class Sidecar:
     @property
     def home(self) -> Path:
         """The folder of this index."""
-        return self.folder / self.recipe.digest
+        return self.folder / self.recipe.name_in(self.folder)
 
     @property
     def corpus(self) -> Path:
@@ -62,7 +62,7 @@ class Sidecar:
             self.corpus if seekable else self.home / "lines.jsonl",
             mapped(self.home / "offsets", "q"),
             (self.recipe.projector if seekable else OwnNames()).document,
-            self._groups,
+            lambda documents, field: self._groups(documents, groups_file(self.home, field, known["digest"]), field),
             Unchanged(self.corpus, known["size"], known["changed"], self._taken(known["digest"])),
         )
         return documents, TextIndex.open(self.home / "index", self.recipe.language)
@@ -156,12 +156,12 @@ class Sidecar:
             "set index_dir to a folder that can be written and has room"
         )
 
-    def _groups(self, documents: FileDocuments, field: str) -> Groups:
+    def _groups(self, documents: FileDocuments, name: Path, field: str) -> Groups:
         """Return the groups by a field, which are kept beside the index once they are made."""
-        name = groups_file(self.home, field)
         if name.with_suffix(".json").exists():
             return load_groups(name)
         groups = grouped(documents.blocks(), field)
+        documents.check()
         try:
             save_groups(groups, name)
         except OSError:

@@ -16,6 +16,7 @@ from dgt_rag.corpus.rows import Format
 from dgt_rag.embedders.base import AnyEmbedder
 from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
 from dgt_rag.engines.borrowed import opened
+from dgt_rag.engines.building import place_seen_from
 from dgt_rag.engines.file import FileEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.errors import not_installed
@@ -95,7 +96,7 @@ class VectorEngine(SearchToolEngine):
 
     def _folder(self, world: World) -> Path | None:
         """Return where the vectors of these settings are kept; engines of other settings never share a folder."""
-        file = self.path.name if self.path else None
+        file = place_seen_from(self.index_dir or self.path.parent / "beside", self.path) if self.path else None
         seen = self.model_dump(mode="json", include={"format", "projection", "filter"})
         own = hashlib.sha256(json.dumps([self.embedder.describe(), file, seen], sort_keys=True).encode()).hexdigest()[
             :12

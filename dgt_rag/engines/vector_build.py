@@ -145,7 +145,7 @@ class Build:
                 skip -= 1
                 continue
             texts.append(passage(document))
-            if len(texts) == self.encoder.settings.batch:
+            if len(texts) == self.encoder.at_once:
                 yield texts
                 texts = []
         if texts:

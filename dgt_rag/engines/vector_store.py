@@ -128,8 +128,11 @@ class VectorStore:
             for path in (*self.folder.glob("*.part"), self.rows, self.index):
                 path.unlink(missing_ok=True)
             draft = self.folder / "note.part"
-            draft.write_text(json.dumps(manifest.model_dump(), indent=1) + "\n", encoding="utf-8")
-            draft.replace(self.note)
+            try:
+                draft.write_text(json.dumps(manifest.model_dump(), indent=1) + "\n", encoding="utf-8")
+                draft.replace(self.note)
+            finally:
+                draft.unlink(missing_ok=True)
             self.part.touch()
 
     def resume(self) -> tuple[Manifest | None, int]:
