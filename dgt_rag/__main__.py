@@ -8,6 +8,9 @@ import sys
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
+        from dgt_rag.interrupts import leave_when_interrupted
+
+        leave_when_interrupted()
         from dgt_rag.cli import run_command
         from dgt_rag.errors import Exit
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dgt_rag.errors import EXIT_CODES, DgtError, Exit, TaskError
+from dgt_rag.interrupts import INTERRUPTED
 
 VERBS = {
     "run": "make conversations (the verb that is meant if none is given)",
@@ -49,7 +50,7 @@ def run_command(words: Sequence[str]) -> int:
         sys.stderr.close()
         return Exit.MADE
     except KeyboardInterrupt:
-        print("interrupted; what is finished is saved, and the same command goes on from here", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return Exit.INTERRUPTED
     except OSError as error:
         # nothing of ours is left to do about a full disk below the terminal, or a present folder that is gone

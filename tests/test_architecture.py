@@ -39,7 +39,7 @@ FLOORS = (
     ("climb",),
     ("retry",),
     ("sentences",),
-    ("plugins", "records", "dice"),
+    ("plugins", "records", "dice", "interrupts"),
     ("errors", "foreign", "outline"),
 )
 """From the roof down; a module may import from its own floor and from those below."""

@@ -101,7 +101,7 @@ async def test_a_run_that_is_stopped_once_or_twice_keeps_what_is_finished(tmp_pa
     assert rows(tmp_path) == len(kept) < 3000
 
 
-@pytest.mark.parametrize("moment", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("moment", [0.02, 0.1, 0.2, 0.3, 0.5])
 def test_an_interrupt_while_the_program_starts_is_no_traceback(tmp_path, moment):
     path = task_file(tmp_path, num_outputs=3000)
     words = [

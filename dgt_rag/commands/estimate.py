@@ -1,7 +1,6 @@
 """`estimate`: calls, tokens, time and cost of a whole run, from a pilot of a few conversations."""
 
 import argparse
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from dgt_rag.builders.conversation import make_conversation
 from dgt_rag.commands.tasks import add_task_arguments, load_one, say
 from dgt_rag.errors import Exit, TaskError, told_by
 from dgt_rag.executors.local import work_off
+from dgt_rag.interrupts import done
 from dgt_rag.pipeline.opening import opened
 from dgt_rag.records import ConversationDataPoint
 from dgt_rag.store.calls import Calls, open_calls
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         raise TaskError(f"--pilot {args.pilot}: at least 1")
     overrides = [f"num_outputs={args.num_outputs}"] if args.num_outputs is not None else []
     task = load_one(args, *overrides).task
-    pilot = asyncio.run(make_pilot(task, args.pilot))
+    pilot = done(make_pilot(task, args.pilot))
     print("\n".join(told(task, pilot)))
     return Exit.MADE if pilot.kept else Exit.NOTHING_KEPT
 

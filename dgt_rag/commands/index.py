@@ -1,7 +1,6 @@
 """`index`: load a corpus into an Elasticsearch index."""
 
 import argparse
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from dgt_rag.engines.base import Projection
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_load import load_index
 from dgt_rag.errors import Exit, TaskError
+from dgt_rag.interrupts import done
 from dgt_rag.plugins import unknown
 from dgt_rag.records import Document
 from dgt_rag.task import Task
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
         raise TaskError(
             f"engine {args.engine!r} is a {engine.plugin_name()}, which needs no loading; a search/elasticsearch engine is wanted"
         )
-    asyncio.run(_load(task, engine, args.source or _other(task, args.engine), args.on_bad_line))
+    done(_load(task, engine, args.source or _other(task, args.engine), args.on_bad_line))
     return Exit.MADE
 
 
