@@ -372,6 +372,29 @@ async def test_groups_are_kept_beside_the_index(path):
         assert await retriever.groups("source.category") == groups
 
 
+async def test_files_of_one_name_may_share_a_folder_for_their_indexes(tmp_path):
+    engines = {}
+    for name, documents in (("few", corpus()[:9]), ("all", corpus())):
+        (tmp_path / name).mkdir()
+        file = write_corpus(documents, tmp_path / name / "documents.jsonl")
+        engines[name] = FileEngine(path=file, index_dir=tmp_path / "indexes")
+    for _ in range(2):
+        async with engines["few"].open(World()) as few, engines["all"].open(World()) as every:
+            assert sum((await few.groups("year")).values()) == await few.count() == 9
+            assert sum((await every.groups("year")).values()) == await every.count() == 40
+            assert all(one.field("year") == 2021 for one in await every.sample(Dice("y"), 20, {"year": 2021}))
+    assert len(list((tmp_path / "indexes").glob("*/manifest.json"))) == 2
+
+
+async def test_groups_of_a_corpus_that_was_replaced_meanwhile_are_not_taken_for_those_of_the_new_one(path):
+    async with FileEngine(path=path).open(World()) as behind:
+        write_corpus(corpus()[:9], path.with_name("new")).replace(path)
+        async with FileEngine(path=path).open(World()) as ahead:
+            with pytest.raises(EngineError, match="the corpus was changed while it was in use"):
+                await behind.groups("year")
+            assert sum((await ahead.groups("year")).values()) == 9
+
+
 async def test_a_filter_that_leaves_nothing_is_refused(path):
     with pytest.raises(EngineError, match="no document of the corpus has"):
         await ids(FileEngine(path=path, filter={"domain": "nowhere"}))

@@ -435,6 +435,17 @@ async def test_the_vectors_of_a_changed_corpus_are_kept_until_the_new_ones_are_w
     assert kept(folder) == [".f32", ".json"]
 
 
+async def test_files_of_one_name_may_share_a_folder_and_each_keeps_its_vectors(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "c.jsonl", words(20 if name == "one" else 30))
+    for wanted in (True, False):
+        for name in ("one", "two"):
+            mine = Letters(seen=[])
+            await searched(VectorEngine(embedder=mine, path=tmp_path / name / "c.jsonl", index_dir=tmp_path), "bbb")
+            assert (len(mine.seen) > 1) == wanted
+
+
 async def test_vectors_left_by_other_settings_are_told_with_their_size(tmp_path: Path) -> None:
     path, said = write(tmp_path / "c.jsonl", words(60)), []
     for engine in filtered(path):

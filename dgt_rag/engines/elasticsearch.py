@@ -1,5 +1,6 @@
 """`search/elasticsearch`: an index of a cluster as an engine."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, Literal
@@ -8,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dgt_rag.embedders.base import AnyEmbedder
+from dgt_rag.engines.analysis import Language
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.elasticsearch_client import connect
 from dgt_rag.engines.elasticsearch_cluster import Cluster
@@ -16,6 +18,8 @@ from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_opening import look_over
 from dgt_rag.engines.elasticsearch_query import IndexProjection
 from dgt_rag.engines.elasticsearch_search import ElasticsearchRetriever, Ranking
+from dgt_rag.engines.elasticsearch_terms import check_notes, notes_on, obstacle
+from dgt_rag.engines.index import Terms
 from dgt_rag.errors import EngineError
 from dgt_rag.world import World
 
@@ -40,8 +44,10 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
     """The field that holds the vectors."""
     embedder: AnyEmbedder | None = None
     """What makes the vectors of questions, and of documents when `index` loads them."""
-    analyzer: str = "english"
-    """How `index` has text cut into words: any analyzer that the server has."""
+    language: Language = "english"
+    """Whose word forms and function words are known in an index that `index` makes; it ranks as `search/in_memory` does."""
+    analyzer: str | None = Field(default=None, examples=["english"])
+    """Instead of `language`: any analyzer that the server has, by which `index` has title and body cut into words."""
 
     @model_validator(mode="before")
     @classmethod
@@ -64,7 +70,8 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
         async with AsyncExitStack() as stack:
             index = await Index.read(await stack.enter_async_context(connect(self, world)), self.default_index)
             index.check(self.projection, ranked=self.query != "knn")
-            ranking = Ranking(self.query, self._fields(index), self.vector_field, self.relevance_threshold)
+            fields, terms = self._fields(index), await self._terms(index, world)
+            ranking = Ranking(self.query, fields, terms, self.vector_field, self.relevance_threshold)
             embedder = self.embedder if self.query != "bm25" else None
             if embedder:
                 self._check_vectors(index)
@@ -89,6 +96,26 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
                     f"there are: {index.shape.names()}"
                 )
         return self.fields or {name: 1.0 for name in names if index.shape.ranked(name)}
+
+    async def _terms(self, index: Index, world: World) -> Terms | None:
+        """Return what makes the terms of questions, where the index holds those of its documents."""
+        if self.fields or self.query == "knn":
+            return None
+        names = [*self._fields(index)]
+        fields = ", ".join(f"{name}: 1" for name in names)
+        way_out = f"write that in the task, load another index, or let the server rank: `fields: {{{fields}}}`"
+        check_notes(index, self.made, way_out)
+        if why := await obstacle(index, self.made, self.projection.body):
+            if "language" in index.shape.notes or ("language" in self.model_fields_set and self.analyzer is None):
+                found = f"words are looked for in {' and '.join(map(repr, names))} as the server cuts them"
+                world.say(f"{self.place}: index {self.default_index!r} {why}; {found}")
+            return None
+        return await asyncio.to_thread(Terms, self.language)
+
+    @property
+    def made(self) -> Mapping[str, Any]:
+        """What `index` notes about the words of an index that it makes."""
+        return notes_on(self.projection, self.language, self.analyzer)
 
     def _check_vectors(self, index: Index) -> None:
         kind, made_by = index.shape.kind(self.vector_field), index.shape.notes.get("embedder")

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -68,16 +68,24 @@ class ElasticsearchCorpus(Retriever):
 
     @property
     def _source(self) -> Json:
-        return {"excludes": self.index.shape.vectors}
+        return {"excludes": self.index.shape.unseen}
 
     def filters(self, where: Where | None) -> list[Json]:
         """Return the conditions that a document of the corpus fulfils (that matches)."""
         own, more = (conditions(one, self.index.shape, self.projection) for one in (self.filter, where or {}))
         return [{"exists": {"field": self.projection.body}}, *own, *more]
 
-    def document(self, hit: Json) -> Document:
-        """Return the document of a hit."""
-        return document(hit, self.projection, self.id_field)
+    def read(self, hits: Sequence[Json]) -> Iterator[tuple[Json, Document]]:
+        """Return hits with their documents; those of a blank body are left out and told."""
+        for hit in hits:
+            one = document(hit, self.projection, self.id_field)
+            if one.body and not one.body.isspace():
+                yield hit, one
+            else:
+                self.tell(
+                    f"{self.index.connection.place}: index {self.index.name!r} has documents whose "
+                    f"{self.projection.body!r} is blank, {one.doc_id!r} is one; they are left out, and counted"
+                )
 
     async def documents(self) -> AsyncIterator[Document]:
         """Stream the corpus in the order of `doc_id`."""
@@ -95,7 +103,7 @@ class ElasticsearchCorpus(Retriever):
         body = {"size": _PAGE, "_source": self._source}
         before = None
         async for hits in self.index.pages(narrowed(self.filters(None)), id_field, body):
-            for one in map(self.document, hits):
+            for _, one in self.read(hits):
                 if one.doc_id == before:
                     raise self.twice(one.doc_id)
                 before = one.doc_id
@@ -140,9 +148,7 @@ class ElasticsearchCorpus(Retriever):
             pair for name, shards in self.index.shape.shards.items() for pair in ((name, n) for n in range(shards))
         ]
         found = await asyncio.gather(*(self._drawn(dice.number, count, where, *pair) for pair in pairs))
-        hits = sorted((hit for part in found for hit in part), key=lambda hit: hit["sort"][0], reverse=True)
-        drawn = [(-float(hit["sort"][0]), self.document(hit)) for hit in hits]
-        drawn.sort(key=lambda pair: (pair[0], pair[1].doc_id))
+        drawn = sorted((pair for part in found for pair in part), key=lambda pair: (-pair[0], pair[1].doc_id))
         return [one for _, one in self._once(drawn)[:count]]
 
     def _once(self, scored: list[tuple[float, Document]]) -> list[tuple[float, Document]]:
@@ -153,8 +159,10 @@ class ElasticsearchCorpus(Retriever):
                 self.tell(f"{self.twice(pair[1].doc_id)}; until then the one that stands first is taken")
         return [*first.values()]
 
-    async def _drawn(self, number: int, count: int, where: Where | None, name: str, shard: int) -> list[Json]:
-        """Return the documents of one shard that the number draws first."""
+    async def _drawn(
+        self, number: int, count: int, where: Where | None, name: str, shard: int
+    ) -> list[tuple[float, Document]]:
+        """Return the documents of one shard that the number draws first, with what it gave them."""
         if self.id_field is None:
             return []
         filters = [*self.filters(where), {"term": {"_index": name}}]
@@ -163,11 +171,11 @@ class ElasticsearchCorpus(Retriever):
             "sort": [{"_score": "desc"}, {self.id_field: "asc"}],
             "_source": self._source,
         }
-        drawn: list[Json] = []
+        drawn: list[tuple[float, Document]] = []
         while len(drawn) < count:
             size = min(count - len(drawn), WINDOW)
             hits = await self.index.search({**body, "size": size}, preference=f"_shards:{shard}")
-            drawn += hits
+            drawn += [(float(hit["sort"][0]), one) for hit, one in self.read(hits)]
             if len(hits) < size:
                 break
             body["search_after"] = hits[-1]["sort"]
@@ -194,7 +202,7 @@ class ElasticsearchCorpus(Retriever):
         found: list[list[Json]] = []
         for start in range(0, len(bodies), _AT_ONCE):
             found += await self.index.searches(bodies[start : start + _AT_ONCE])
-        return [self.document(hit) for hits in found for hit in hits]
+        return [one for hits in found for _, one in self.read(hits)]
 
     async def _marked(self, id_field: str) -> list[Any]:
         async with self._lock:
@@ -242,7 +250,7 @@ class ElasticsearchCorpus(Retriever):
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE]
             asked = {"query": {"ids": {"values": [*part]}}, "size": len(part), "_source": self._source}
-            found |= {hit["_id"]: self.document(hit) for hit in await self.index.search(asked)}
+            found |= {hit["_id"]: one for hit, one in self.read(await self.index.search(asked))}
         return [found[name] for name in ids if name in found]
 
     async def fingerprint(self) -> str:

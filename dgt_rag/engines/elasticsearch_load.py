@@ -1,5 +1,7 @@
 """Loading documents into an index: the mapping is made from the projection, a load that was cut goes on."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_client import BUSY, Connection, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
-from dgt_rag.engines.elasticsearch_query import OWN_ID, flat
+from dgt_rag.engines.elasticsearch_query import OWN_ID, TERMS, flat
+from dgt_rag.engines.elasticsearch_terms import FIELD, check_notes, joined, server_analyzer
+from dgt_rag.engines.index import Terms
 from dgt_rag.errors import Busy, EngineError
 from dgt_rag.records import Document
 from dgt_rag.world import World
@@ -19,7 +23,8 @@ from dgt_rag.world import World
 ID_COPY = "doc_id"
 """The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
 _BATCH = 1_000
-_LARGEST = 8_000_000
+_LARGEST = 4_000_000
+"""Characters of a request's bodies; servers take 100 MB, and a sign of Chinese is a dozen bytes, with its terms."""
 _EVERY = 10_000
 
 
@@ -38,7 +43,9 @@ async def load_index(engine: ElasticsearchEngine, documents: AsyncIterator[Docum
         encoder = await stack.enter_async_context(engine.embedder.open(world)) if engine.embedder else None
         loader = _Loader(engine, connection, encoder, world)
         async for batch in _batches(documents):
-            await loader.load(batch)
+            if worded := [one for one in batch if one.body and not one.body.isspace()]:
+                await loader.load(worded)
+            loader.blank += len(batch) - len(worded)
         return await loader.finish()
 
 
@@ -63,20 +70,29 @@ class _Loader:
     encoder: Encoder | None
     world: World
     ready: bool = False
+    terms: Terms | None = None
+    """What makes the terms of documents, where the index holds them."""
     added: int = 0
     present: int = 0
     blind: int = 0
     """Documents added without a vector."""
+    blank: int = 0
+    """Documents left out, since nothing stands in them."""
 
     async def load(self, batch: Sequence[Document]) -> None:
         """Add those documents of a batch that the index does not hold."""
-        sources = dict(map(self._source, batch))
         if not self.ready:
             await self._prepare(batch[0])
+        sources = dict(map(self._source, batch))
+        if len(sources) < len(batch):
+            twice = next(name for name, often in Counter(one.doc_id for one in batch).items() if often > 1)
+            raise EngineError(f"two documents have the doc_id {twice!r}; ids must differ")
         new = await self._new(sources)
+        added = [one for one in batch if one.doc_id in new]
+        if self.terms is not None:
+            await asyncio.to_thread(_add_terms, self.terms, new, added)
         if self.encoder is not None and new:
-            said = {one.doc_id: one.body for one in batch if one.doc_id in new and one.body.strip()}
-            await self._add_vectors(self.encoder, new, said)
+            await self._add_vectors(self.encoder, new, {one.doc_id: one.body for one in added})
         left = dict(new)
         if left:
             await self.connection.ask_with(lambda: self._bulk(left))
@@ -97,6 +113,8 @@ class _Loader:
     async def finish(self) -> Loaded:
         """Make what was loaded visible, and tell it."""
         name = self.engine.default_index
+        if self.blank:
+            self.world.say(f"index {name!r}: {self.blank:,} documents with a blank body are left out")
         if not self.ready:
             raise EngineError(f"index {name!r}: there are no documents to load")
         await self.connection.ask("POST", in_path(name, "_refresh"))
@@ -124,41 +142,54 @@ class _Loader:
                 )
             if value:
                 _put(source, path, value)
+        if self.terms is not None and TERMS in source:
+            raise EngineError(
+                f"document {document.doc_id!r} has a field {TERMS!r}, which the index needs for the terms of `language`; "
+                "rename it, or set `analyzer`"
+            )
         return document.doc_id, clean(source)
 
     async def _prepare(self, first: Document) -> None:
         """Make the index, or see that the one that is there has the same shape."""
         dims = None
         if self.encoder is not None:
-            (vector,) = await self.encoder.embed([first.body.strip() or first.doc_id], "passage")
+            (vector,) = await self.encoder.embed([first.body], "passage")
             dims = len(vector)
-        wanted = self._mapping(dims)
+        engine = self.engine
         found = await self.connection.ask("GET", "/_alias")
         name = self.engine.default_index
         if name in found or any(name in index.get("aliases", {}) for index in found.values()):
-            self._check(await Index.read(self.connection, name), wanted)
+            index = await Index.read(self.connection, name)
+            by_terms = "language" in index.shape.notes
+            self._check(index, self._mapping(dims, by_terms))
         else:
-            await self.connection.ask("PUT", in_path(name), {"mappings": wanted})
+            by_terms = engine.analyzer is None
+            await self.connection.ask("PUT", in_path(name), {"mappings": self._mapping(dims, by_terms)})
+        self.terms = await asyncio.to_thread(Terms, engine.language) if by_terms else None
         self.ready = True
 
-    def _mapping(self, dims: int | None) -> Json:
-        projection = self.engine.projection
-        text, keyword = {"type": "text", "analyzer": self.engine.analyzer}, {"type": "keyword"}
+    def _mapping(self, dims: int | None, by_terms: bool) -> Json:
+        engine, projection = self.engine, self.engine.projection
+        text = {"type": "text", "analyzer": engine.analyzer or server_analyzer(engine.language)}
+        keyword: Json = {"type": "keyword"}
         properties: Json = {}
-        notes: Json = {"analyzer": self.engine.analyzer}
+        notes = {**engine.made}
         _put_field(properties, projection.body, text)
         _put_field(properties, projection.title or "title", text)
         _put_field(properties, projection.domain or "domain", keyword)
         _put_field(properties, ID_COPY if projection.doc_id == OWN_ID else projection.doc_id, keyword)
-        if dims is not None and self.engine.embedder is not None:
+        if by_terms:
+            _put_field(properties, TERMS, FIELD)
+        if dims is not None and engine.embedder is not None:
             vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
             # servers round vectors to bytes or bits by default, which moves scores by several hundredths
             vector["index_options"] = {"type": "hnsw"}
-            _put_field(properties, self.engine.vector_field, vector)
-            notes["embedder"] = self.engine.embedder.identity()
+            _put_field(properties, engine.vector_field, vector)
+            notes["embedder"] = engine.embedder.identity()
         strings = {"match_mapping_type": "string", "mapping": {**keyword, "ignore_above": 1024}}
         return {
             "_meta": {"dgt_rag": notes},
+            **({"_source": {"excludes": [TERMS]}} if by_terms else {}),
             # what looks like a date in one document is none in the next
             "date_detection": False,
             "dynamic_templates": [{"strings": strings}],
@@ -168,6 +199,7 @@ class _Loader:
     def _check(self, index: Index, wanted: Json) -> None:
         place = f"{self.connection.place}: index {index.name!r}"
         way_out = "use another index, or delete this one"
+        check_notes(index, wanted["_meta"]["dgt_rag"], f"write that in the task, {way_out}")
         for path, mapping in flat(wanted["properties"]):
             found = index.shape.fields.get(path, {})
             for key in ("type", "analyzer", "dims"):
@@ -183,7 +215,8 @@ class _Loader:
     async def _new(self, sources: dict[str, Json]) -> dict[str, Json]:
         """Return the documents that are not there; one that is there with other content is refused."""
         name = self.engine.default_index
-        excluded = {"_source_excludes": self.engine.vector_field} if self.engine.embedder else {}
+        hidden = ([self.engine.vector_field] if self.engine.embedder else []) + ([TERMS] if self.terms else [])
+        excluded = {"_source_excludes": ",".join(hidden)} if hidden else {}
         new = dict(sources)
         for hit in await self.connection.ask_with(lambda: self._there([*sources], excluded)):
             if not hit.get("found"):
@@ -226,6 +259,11 @@ class _Loader:
                 )
         if busy:
             raise Busy("rate_limit", busy)
+
+
+def _add_terms(terms: Terms, sources: dict[str, Json], documents: Sequence[Document]) -> None:
+    for one in documents:
+        sources[one.doc_id][TERMS] = joined(terms.of_document(one.title, one.body))
 
 
 def _put(source: Json, path: str, value: Any) -> None:

@@ -15,6 +15,8 @@ from dgt_rag.errors import EngineError
 from dgt_rag.records import Document, label_of
 
 OWN_ID = "_id"
+TERMS = "dgt_rag_text"
+"""The field of the terms in an index that `load_index` made by a language."""
 _EXACT = {"keyword", "wildcard", "constant_keyword", "boolean", "ip", "date", "version"}
 _WHOLE = {"long", "integer", "short", "byte", "unsigned_long"}
 _NUMBERS = _WHOLE | {"double", "float", "half_float", "scaled_float"}
@@ -50,23 +52,23 @@ class Shape:
     shards: Mapping[str, int] = field(default_factory=dict)
     """Index → how many shards it has."""
     uuids: tuple[str, ...] = ()
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    """What `load_index` noted about the index when it made it."""
+    notes_of_each: tuple[Mapping[str, Any], ...] = ()
+    """What `load_index` noted about each of the indices when it made it."""
 
     @classmethod
     def of(cls, mappings: Json, settings: Json) -> "Shape":
         """Read the answers of `_mapping` and `_settings`."""
         fields: dict[str, Json] = {}
-        notes: Json = {}
         for index in mappings.values():
             fields |= dict(flat(index.get("mappings", {}).get("properties", {})))
-            notes |= index.get("mappings", {}).get("_meta", {}).get("dgt_rag", {})
         facts = {name: found["settings"]["index"] for name, found in sorted(settings.items())}
         return cls(
             fields=fields,
             shards={name: int(fact.get("number_of_shards", 1)) for name, fact in facts.items()},
             uuids=tuple(str(fact.get("uuid", "")) for fact in facts.values()),
-            notes=notes,
+            notes_of_each=tuple(
+                index.get("mappings", {}).get("_meta", {}).get("dgt_rag", {}) for index in mappings.values()
+            ),
         )
 
     def kind(self, path: str) -> str:
@@ -93,14 +95,24 @@ class Shape:
         return self.kind(path) in _WHOLE | {"keyword"} and self._listed(path)
 
     @cached_property
-    def vectors(self) -> list[str]:
-        """The fields that hold vectors: large, and nothing that a document shows."""
-        return [path for path in self.fields if self.kind(path) in _VECTORS]
+    def notes(self) -> Mapping[str, Any]:
+        """The notes on all of the indices."""
+        return {key: value for notes in self.notes_of_each for key, value in notes.items()}
+
+    @property
+    def own(self) -> list[str]:
+        """The fields that we added, which are none of the corpus."""
+        return [TERMS] if "language" in self.notes else []
+
+    @cached_property
+    def unseen(self) -> list[str]:
+        """The fields that no document shows: vectors, which are large, and what we added."""
+        return [*(path for path in self.fields if self.kind(path) in _VECTORS), *self.own]
 
     def names(self) -> str:
         """Return the names of all fields as a sentence shows them."""
         subfields = {path for path in self.fields if path.rpartition(".")[0] in self.fields}
-        return ", ".join(sorted(set(self.fields) - subfields)) or "none"
+        return ", ".join(sorted(set(self.fields) - subfields - set(self.own))) or "none"
 
 
 def flat(properties: Json, prefix: str = "") -> Iterator[tuple[str, Json]]:

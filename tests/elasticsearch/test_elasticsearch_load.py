@@ -26,7 +26,11 @@ async def test_an_index_of_another_shape_is_refused(node):
     one = engine(node.url)
     await load(one, corpus(5))
     other = engine(node.url, one.default_index, analyzer="standard")
-    assert "'content' has analyzer english, standard is needed" in await refused(other, corpus(5))
+    assert "was made with `language: english`, this engine has `analyzer: standard`" in await refused(other, corpus(5))
+    plain = engine(node.url, analyzer="english")
+    await load(plain, corpus(5))
+    other = engine(node.url, plain.default_index, analyzer="standard")
+    assert "was made with `analyzer: english`, this engine has `analyzer: standard`" in await refused(other, corpus(5))
     other = engine(node.url, one.default_index, projection={"body": "text", "doc_id": "id"})
     assert "'text' has type None, text is needed" in await refused(other, corpus(5))
 

@@ -1,34 +1,18 @@
+import dgt.Languages;
 import java.util.List;
 import java.util.Map;
-import org.apache.lucene.analysis.Analyzer;
-import org.apache.lucene.analysis.en.EnglishAnalyzer;
 import org.elasticsearch.common.settings.Settings;
-import org.elasticsearch.index.analysis.AnalyzerProvider;
-import org.elasticsearch.index.analysis.AnalyzerScope;
-import org.elasticsearch.index.analysis.PreBuiltAnalyzerProvider;
-import org.elasticsearch.indices.analysis.AnalysisModule.AnalysisProvider;
 import org.elasticsearch.node.InternalSettingsPreparer;
 import org.elasticsearch.node.Node;
-import org.elasticsearch.plugins.AnalysisPlugin;
-import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.transport.Netty4Plugin;
 
 /** A single Elasticsearch 7.17 node that answers HTTP on 127.0.0.1. Arguments: its folder, its port. */
 public final class TestNode extends Node {
 
-    /** Elasticsearch keeps this analyzer in a module that is not published; the class behind it is Lucene's. */
-    public static final class EnglishPlugin extends Plugin implements AnalysisPlugin {
-        @Override
-        public Map<String, AnalysisProvider<AnalyzerProvider<? extends Analyzer>>> getAnalyzers() {
-            return Map.of("english", (index, environment, name, settings) ->
-                new PreBuiltAnalyzerProvider(name, AnalyzerScope.INDEX, new EnglishAnalyzer()));
-        }
-    }
-
     private TestNode(Settings settings) {
         super(
             InternalSettingsPreparer.prepareEnvironment(settings, Map.of(), null, () -> "test"),
-            List.of(Netty4Plugin.class, EnglishPlugin.class),
+            List.of(Netty4Plugin.class, Languages.class),
             true);
     }
 

@@ -1,17 +1,11 @@
 package org.elasticsearch.node;
 
+import dgt.Languages;
 import java.util.List;
 import java.util.Map;
-import org.apache.lucene.analysis.Analyzer;
-import org.apache.lucene.analysis.en.EnglishAnalyzer;
 import org.elasticsearch.common.logging.LogConfigurator;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.env.Environment;
-import org.elasticsearch.index.analysis.AnalyzerProvider;
-import org.elasticsearch.index.analysis.AnalyzerScope;
-import org.elasticsearch.index.analysis.PreBuiltAnalyzerProvider;
-import org.elasticsearch.indices.analysis.AnalysisModule.AnalysisProvider;
-import org.elasticsearch.plugins.AnalysisPlugin;
 import org.elasticsearch.plugins.GivenPlugins;
 import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.plugins.PluginsLoader;
@@ -21,20 +15,11 @@ import org.elasticsearch.transport.netty4.Netty4Plugin;
 /** A single Elasticsearch 8 or 9 node that answers HTTP on 127.0.0.1. Arguments: its folder, its port. */
 public final class TestNode extends Node {
 
-    /** Elasticsearch keeps this analyzer in a module that is not published; the class behind it is Lucene's. */
-    public static final class EnglishPlugin extends Plugin implements AnalysisPlugin {
-        @Override
-        public Map<String, AnalysisProvider<AnalyzerProvider<? extends Analyzer>>> getAnalyzers() {
-            return Map.of("english", (index, environment, name, settings) ->
-                new PreBuiltAnalyzerProvider(name, AnalyzerScope.INDEX, new EnglishAnalyzer()));
-        }
-    }
-
     /** The services of a node, with plugins that are given and not searched for in folders. */
     private static final class Services extends NodeServiceProvider {
         @Override
         PluginsService newPluginService(Environment environment, PluginsLoader loader) {
-            return new GivenPlugins(environment, List.of(Netty4Plugin.class, EnglishPlugin.class));
+            return new GivenPlugins(environment, List.of(Netty4Plugin.class, Languages.class));
         }
     }
 
