@@ -39,7 +39,7 @@ FLOORS = (
     ("climb",),
     ("retry",),
     ("sentences",),
-    ("plugins", "records", "dice", "interrupts"),
+    ("plugins", "records", "dice", "interrupts", "together"),
     ("errors", "foreign", "outline"),
 )
 """From the roof down; a module may import from its own floor and from those below."""

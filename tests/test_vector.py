@@ -446,6 +446,26 @@ async def test_files_of_one_name_may_share_a_folder_and_each_keeps_its_vectors(t
             assert (len(mine.seen) > 1) == wanted
 
 
+async def test_a_corpus_that_was_moved_copied_or_renamed_is_not_embedded_again_in_a_shared_folder(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first = write(tmp_path / "one" / "c.jsonl", words(20))
+    shared = {"index_dir": tmp_path / "kept"}
+    await searched(VectorEngine(embedder=Letters(), path=first, **shared), "bbb")
+    path = write(tmp_path / "two" / "c.jsonl", words(20))
+    for place in ("two/c.jsonl", "two/renamed.jsonl", "moved.jsonl"):
+        path, again = path.rename(tmp_path / place), Letters()
+        await searched(VectorEngine(embedder=again, path=path, **shared), "bbb")
+        assert len(again.seen) == 1
+    write(path, words(30))
+    await searched(VectorEngine(embedder=Letters(), path=path, **shared), "bbb")
+    untouched = Letters()
+    await searched(VectorEngine(embedder=untouched, path=first, **shared), "bbb")
+    assert len(untouched.seen) == 1
+
+
 async def test_vectors_left_by_other_settings_are_told_with_their_size(tmp_path: Path) -> None:
     path, said = write(tmp_path / "c.jsonl", words(60)), []
     for engine in filtered(path):

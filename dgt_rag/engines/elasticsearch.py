@@ -74,7 +74,7 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
             ranking = Ranking(self.query, fields, terms, self.vector_field, self.relevance_threshold)
             embedder = self.embedder if self.query != "bm25" else None
             if embedder:
-                self._check_vectors(index)
+                self._check_vectors(index, await asyncio.to_thread(embedder.identity))
             corpus = await self._corpus(index, world)
             encoder = await stack.enter_async_context(embedder.open(world)) if embedder else None
             yield ElasticsearchRetriever(corpus, ranking, encoder)
@@ -103,10 +103,10 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
             return None
         names = [*self._fields(index)]
         fields = ", ".join(f"{name}: 1" for name in names)
-        way_out = f"write that in the task, load another index, or let the server rank: `fields: {{{fields}}}`"
+        way_out = f"load another index, or let the server rank: `fields: {{{fields}}}`"
         check_notes(index, self.made, way_out)
         if why := await obstacle(index, self.made, self.projection.body):
-            if "language" in index.shape.notes or ("language" in self.model_fields_set and self.analyzer is None):
+            if index.shape.noted("language") or ("language" in self.model_fields_set and self.analyzer is None):
                 found = f"words are looked for in {' and '.join(map(repr, names))} as the server cuts them"
                 world.say(f"{self.place}: index {self.default_index!r} {why}; {found}")
             return None
@@ -117,16 +117,17 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
         """What `index` notes about the words of an index that it makes."""
         return notes_on(self.projection, self.language, self.analyzer)
 
-    def _check_vectors(self, index: Index) -> None:
-        kind, made_by = index.shape.kind(self.vector_field), index.shape.notes.get("embedder")
+    def _check_vectors(self, index: Index, identity: str) -> None:
+        kind = index.shape.kind(self.vector_field)
         if kind != "dense_vector":
             found = f"is of type {kind}" if kind else "is not there"
             raise EngineError(
                 f"{self.place}: vector_field {self.vector_field!r} of index {self.default_index!r} {found}; "
                 f"there are: {index.shape.names()}"
             )
-        if self.embedder and made_by is not None and made_by != self.embedder.identity():
-            raise EngineError(
-                f"{self.place}: the vectors of index {self.default_index!r} were made by {made_by}, not by "
-                f"{self.embedder.identity()}; use that embedder, or load the index anew under another name"
-            )
+        for made_by in index.shape.noted("embedder"):
+            if made_by != identity:
+                raise EngineError(
+                    f"{self.place}: the vectors of index {self.default_index!r} were made by {made_by}, not by "
+                    f"{identity}; use that embedder, or load the index anew under another name"
+                )

@@ -17,6 +17,7 @@ from dgt_rag.engines.elasticsearch_index import LOAD, WINDOW, Index
 from dgt_rag.engines.elasticsearch_query import conditions, corpus_field, document, narrowed, seeded
 from dgt_rag.errors import CorpusError
 from dgt_rag.records import Document, label_of
+from dgt_rag.together import together
 
 _PAGE = 1_000
 _STEP = 1_000
@@ -147,7 +148,7 @@ class ElasticsearchCorpus(Retriever):
         pairs = [
             pair for name, shards in self.index.shape.shards.items() for pair in ((name, n) for n in range(shards))
         ]
-        found = await asyncio.gather(*(self._drawn(dice.number, count, where, *pair) for pair in pairs))
+        found = await together(self._drawn(dice.number, count, where, *pair) for pair in pairs)
         drawn = sorted((pair for part in found for pair in part), key=lambda pair: (-pair[0], pair[1].doc_id))
         return [one for _, one in self._once(drawn)[:count]]
 

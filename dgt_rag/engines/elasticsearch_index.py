@@ -1,5 +1,6 @@
 """An index as it is found: its shape, what a projection lacks in it, which field holds the ids, requests to it."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Index:
         except Refused as refused:
             if refused.error == "index_not_found_exception":
                 raise EngineError(await self.missing()) from None
-            if "[knn]" in str(refused) and refused.status == 400:
+            if refused.status == 400 and re.search(r"unknown key .*\[knn\]", str(refused), re.IGNORECASE):
                 raise EngineError(
                     f"{self.connection.place}: this server has no vector search (8 and later have); set query: bm25"
                 ) from None
@@ -68,8 +69,8 @@ class Index:
     async def search(self, body: Json, **params: Any) -> list[Json]:
         """Return the hits of one search; never those of some shards only."""
         fixed = {**_WHOLE, "preference": "dgt_rag"}
-        if sum(self.shape.shards.values()) > 1:
-            # else a document's score depends on the shard that it fell in
+        if sum(self.shape.shards.values()) > 1 and "knn" not in body:
+            # else a document's score depends on the shard that it fell in; nearness does not, and servers refuse it there
             fixed["search_type"] = "dfs_query_then_fetch"
         found = await self.ask("POST", "_search", {**_UNCOUNTED, **body}, **{**fixed, **params})
         hits: list[Json] = found["hits"]["hits"]

@@ -41,7 +41,8 @@ async def load_index(engine: ElasticsearchEngine, documents: AsyncIterator[Docum
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect(engine, world))
         encoder = await stack.enter_async_context(engine.embedder.open(world)) if engine.embedder else None
-        loader = _Loader(engine, connection, encoder, world)
+        identity = await asyncio.to_thread(engine.embedder.identity) if engine.embedder else None
+        loader = _Loader(engine, connection, encoder, identity, world)
         async for batch in _batches(documents):
             if worded := [one for one in batch if one.body and not one.body.isspace()]:
                 await loader.load(worded)
@@ -68,6 +69,8 @@ class _Loader:
     engine: ElasticsearchEngine
     connection: Connection
     encoder: Encoder | None
+    identity: str | None
+    """What the embedder is called in the index."""
     world: World
     ready: bool = False
     terms: Terms | None = None
@@ -160,7 +163,13 @@ class _Loader:
         name = self.engine.default_index
         if name in found or any(name in index.get("aliases", {}) for index in found.values()):
             index = await Index.read(self.connection, name)
-            by_terms = "language" in index.shape.notes
+            if len(index.shape.shards) > 1:
+                names = ", ".join(map(repr, index.shape.shards))
+                raise EngineError(
+                    f"{self.connection.place}: {name!r} is an alias of several indices, which takes no documents; "
+                    f"name one of them as `default_index`: {names}"
+                )
+            by_terms = bool(index.shape.noted("language"))
             self._check(index, self._mapping(dims, by_terms))
         else:
             by_terms = engine.analyzer is None
@@ -185,7 +194,7 @@ class _Loader:
             # servers round vectors to bytes or bits by default, which moves scores by several hundredths
             vector["index_options"] = {"type": "hnsw"}
             _put_field(properties, engine.vector_field, vector)
-            notes["embedder"] = engine.embedder.identity()
+            notes["embedder"] = self.identity
         strings = {"match_mapping_type": "string", "mapping": {**keyword, "ignore_above": 1024}}
         return {
             "_meta": {"dgt_rag": notes},
@@ -199,7 +208,7 @@ class _Loader:
     def _check(self, index: Index, wanted: Json) -> None:
         place = f"{self.connection.place}: index {index.name!r}"
         way_out = "use another index, or delete this one"
-        check_notes(index, wanted["_meta"]["dgt_rag"], f"write that in the task, {way_out}")
+        check_notes(index, wanted["_meta"]["dgt_rag"], way_out)
         for path, mapping in flat(wanted["properties"]):
             found = index.shape.fields.get(path, {})
             for key in ("type", "analyzer", "dims"):
@@ -208,9 +217,11 @@ class _Loader:
                         f"{place} is of another shape: {path!r} has {key} {found.get(key)}, "
                         f"{mapping.get(key)} is needed; {way_out}"
                     )
-        embedder, made_by = wanted["_meta"]["dgt_rag"].get("embedder"), index.shape.notes.get("embedder")
-        if embedder != made_by:
-            raise EngineError(f"{place} holds vectors made by {made_by or 'nothing'}, not by {embedder}; {way_out}")
+        made_by = next(iter(index.shape.noted("embedder")), None)
+        if made_by != self.identity:
+            raise EngineError(
+                f"{place} holds vectors made by {made_by or 'nothing'}, not by {self.identity}; {way_out}"
+            )
 
     async def _new(self, sources: dict[str, Json]) -> dict[str, Json]:
         """Return the documents that are not there; one that is there with other content is refused."""

@@ -1,12 +1,12 @@
 """What an index is looked at for before it is used: documents that are left, text that is stored, ids that differ."""
 
-import asyncio
 import json
 
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_corpus import ElasticsearchCorpus
 from dgt_rag.engines.elasticsearch_query import OWN_ID, found, narrowed
 from dgt_rag.errors import CorpusError
+from dgt_rag.together import together
 
 _LOOKED_AT = 10
 _COMPARED = 1_000
@@ -38,7 +38,7 @@ async def _compare_ids(corpus: ElasticsearchCorpus) -> None:
     """Refuse indices behind one name that share ids."""
     if corpus.projection.doc_id != OWN_ID and corpus.id_field is None:
         return
-    for doc_id in await asyncio.gather(*(_elsewhere(corpus, name) for name in corpus.index.shape.shards)):
+    for doc_id in await together(_elsewhere(corpus, name) for name in corpus.index.shape.shards):
         if doc_id is not None:
             raise corpus.twice(doc_id)
 

@@ -94,15 +94,14 @@ class Shape:
         """Say whether a field can be sorted and sampled by as the documents' ids."""
         return self.kind(path) in _WHOLE | {"keyword"} and self._listed(path)
 
-    @cached_property
-    def notes(self) -> Mapping[str, Any]:
-        """The notes on all of the indices."""
-        return {key: value for notes in self.notes_of_each for key, value in notes.items()}
+    def noted(self, key: str) -> list[Any]:
+        """Return what is noted under a key on each of the indices that have it."""
+        return [notes[key] for notes in self.notes_of_each if key in notes]
 
     @property
     def own(self) -> list[str]:
         """The fields that we added, which are none of the corpus."""
-        return [TERMS] if "language" in self.notes else []
+        return [TERMS] if self.noted("language") else []
 
     @cached_property
     def unseen(self) -> list[str]:

@@ -1,6 +1,5 @@
 """An open `search/elasticsearch`: ranked search by words, by vectors or by both."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +14,7 @@ from dgt_rag.engines.elasticsearch_terms import holding
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document, Hit
+from dgt_rag.together import together
 
 _FUSED = 100
 _RRF = 60
@@ -106,7 +106,7 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
 
     async def _fused(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
         depth = max(limit, _FUSED)
-        lists = await asyncio.gather(self._by_words(query, depth, where), self._by_vectors(query, depth, where))
+        lists = await together([self._by_words(query, depth, where), self._by_vectors(query, depth, where)])
         scores: dict[str, float] = {}
         found: dict[str, Document] = {}
         for ranked in lists:

@@ -39,7 +39,9 @@ def check_notes(index: Index, wanted: Mapping[str, Any], way_out: str) -> None:
         made, ours = _named(notes), _named(wanted)
         # an index that somebody else made, or an earlier version by the default
         if made and made != ours and ("language" in notes or "analyzer" in wanted):
-            raise EngineError(f"{place} was made with `{made}`, this engine has `{ours}`; {way_out}")
+            raise EngineError(
+                f"{place} was made with `{made}`, this engine has `{ours}`; write that in the task, {way_out}"
+            )
         if "language" in notes and notes.get("analysis") != ANALYSIS:
             raise EngineError(f"{place} holds words as another version cut them; {way_out}")
 
@@ -50,11 +52,11 @@ def _named(notes: Mapping[str, Any]) -> str:
 
 async def obstacle(index: Index, wanted: Mapping[str, Any], body: str) -> str:
     """Return why the words of an index are not looked for by their terms; empty if they are."""
-    if "language" not in index.shape.notes:
+    if not index.shape.noted("language"):
         return "was not made by a `language`"
-    made_of = index.shape.notes.get("of")
-    if made_of != wanted.get("of"):
-        return f"holds the terms of {' and '.join(map(repr, made_of or ()))}, which `projection` does not name"
+    for made_of in index.shape.noted("of"):
+        if made_of != wanted.get("of"):
+            return f"holds the terms of {' and '.join(map(repr, made_of))}, which `projection` does not name"
     lacking = {"bool": {"must_not": {"exists": {"field": TERMS}}}}
     if count := await index.count(narrowed([{"exists": {"field": body}}, lacking])):
         way_out = "load them into another index to rank by `language`"

@@ -1,6 +1,5 @@
 """`search/hybrid`: several engines asked at once, their rankings made one by reciprocal rank fusion."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing, opened
 from dgt_rag.records import Document, Hit
+from dgt_rag.together import together
 from dgt_rag.world import World
 
 _WEIGHTS = TypeAdapter(dict[str, PositiveFloat], config=ConfigDict(allow_inf_nan=False, defer_build=True))
@@ -80,12 +80,7 @@ class _HybridRetriever(Borrowing):
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
         """Ask all engines at once and fuse what they find."""
         depth = max(limit, self.engine.depth)
-        asked = [asyncio.create_task(part.search(query, depth, where)) for part in self.parts.values()]
-        try:
-            rankings = await asyncio.gather(*asked)
-        finally:
-            for task in asked:
-                task.cancel()
+        rankings = await together(part.search(query, depth, where) for part in self.parts.values())
         least = self.engine.relevance_threshold
         fused = fuse(rankings, list(self.engine.weights.values()), self.engine.k)
         near = [pair for pair in fused if least is None or pair[1] >= least][:limit]

@@ -67,14 +67,16 @@ class VectorEngine(SearchToolEngine):
         try:
             from dgt_rag.engines.vector_build import build, ranking
             from dgt_rag.engines.vector_search import VectorRetriever
+            from dgt_rag.engines.vector_store import Place
         except ImportError as error:
             raise not_installed("search/vector", error, "vector") from error
         async with AsyncExitStack() as stack:
             lender = await stack.enter_async_context(self._lender(world))
             encoder = await stack.enter_async_context(self.embedder.open(world))
-            folder = self._folder(world) or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")))
+            kept = self._kept(world)
+            place = Place(*kept or [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")))])
             identity = await asyncio.to_thread(self.embedder.identity)
-            store, matrix = await build(folder, identity, lender, encoder, world.say)
+            store, matrix = await build(place, identity, lender, encoder, world.say)
             ranked = await ranking(matrix, store, self.exact_up_to, world.say)
             yield VectorRetriever(lender, encoder, matrix, ranked, self.relevance_threshold)
 
@@ -94,15 +96,13 @@ class VectorEngine(SearchToolEngine):
         async with engine.open(world) as retriever:
             yield retriever
 
-    def _folder(self, world: World) -> Path | None:
-        """Return where the vectors of these settings are kept; engines of other settings never share a folder."""
-        file = self.path and (place_seen_from(self.index_dir, self.path) if self.index_dir else self.path.name)
+    def _kept(self, world: World) -> tuple[Path, str] | None:
+        """Return the folder of the vectors of these settings, and which corpus of those that share it this one is."""
         seen = self.model_dump(mode="json", include={"format", "projection", "filter"})
-        own = hashlib.sha256(json.dumps([self.embedder.describe(), file, seen], sort_keys=True).encode()).hexdigest()[
-            :12
-        ]
-        beside = self.path.with_name(f"{self.path.name}.dgt-vectors") / own if self.path else None
-        return self._named(world, own) or beside
+        own = hashlib.sha256(json.dumps([self.embedder.describe(), seen], sort_keys=True).encode()).hexdigest()[:12]
+        if folder := self._named(world, own):
+            return folder, place_seen_from(folder.parent, self.path) if self.path else ""
+        return (self.path.with_name(f"{self.path.name}.dgt-vectors") / own, "") if self.path else None
 
     def _named(self, world: World, part: str) -> Path | None:
         """Return a folder of this engine's own under `index_dir`, if one is given."""

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.vector_faiss import kept_index, make_index, through
 from dgt_rag.engines.vector_search import Ranking, exact
-from dgt_rag.engines.vector_store import Manifest, Matrix, Origin, VectorStore
+from dgt_rag.engines.vector_store import Manifest, Matrix, Origin, Place, VectorStore
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 
@@ -27,13 +26,14 @@ _PROGRESS = 5.0
 
 
 async def build(
-    folder: Path, identity: str, lender: Retriever, encoder: Encoder, say: Say
+    place: Place, identity: str, lender: Retriever, encoder: Encoder, say: Say
 ) -> tuple[VectorStore, Matrix]:
-    """Return the vectors of a retriever's documents, made now as far as they are not in the folder, and their store."""
+    """Return the vectors of a retriever's documents, made now as far as they are not there, and their store."""
     fingerprint, count = await lender.fingerprint(), await lender.count()
     if not count:
         raise EngineError("search/vector: empty corpus: there is no document in it")
-    store = VectorStore(folder, Origin(embedder=identity, fingerprint=fingerprint, count=count))
+    origin = Origin(embedder=identity, fingerprint=fingerprint, count=count)
+    store = VectorStore(place, origin)
     while (matrix := store.matrix()) is None:
         async with _alone(store, say):
             # another process may have made them meanwhile
@@ -104,7 +104,7 @@ class Build:
         store = self.store
         if not vectors.shape[1]:
             raise EngineError(f"{store.folder}: the embedder gives vectors of no numbers")
-        known = Manifest(**store.origin.model_dump(), dimension=vectors.shape[1])
+        known = Manifest(**store.origin.model_dump(), dimension=vectors.shape[1], source=store.source)
         store.start(known)
         if others := store.neighbours():
             folders = f"{len(others)} other folder{'s' if len(others) > 1 else ''}"

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,25 @@ class Manifest(Origin):
     """What the vectors in a file are."""
 
     dimension: int = Field(ge=1)
+    source: str = ""
+    """Where their corpus stood when they were made (`Place`)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where vectors are kept, and for whom."""
+
+    folder: Path
+    source: str = ""
+    """Where the corpus stands, in a folder that several share: vectors of this one are replaced, those of others not."""
 
 
 class VectorStore:
     """The vectors of one corpus by one embedder."""
 
-    def __init__(self, folder: Path, origin: Origin) -> None:
-        self.folder = folder
+    def __init__(self, place: Place, origin: Origin) -> None:
+        self.folder = folder = place.folder
+        self.source = place.source
         self.origin = origin
         name = origin.digest
         self.rows = folder / f"{name}.f32"
@@ -110,7 +123,7 @@ class VectorStore:
 
     def before(self) -> Manifest | None:
         """Return what was noted of other vectors that these are to replace."""
-        notes = (_noted(path.with_suffix(".json")) for path in self.folder.glob("*.f32") if path != self.rows)
+        notes = (_noted(path.with_suffix(".json")) for path in self._replaced() if path.suffix == ".f32")
         return next((note for note in notes if note), None)
 
     def neighbours(self) -> dict[Path, int]:
@@ -125,7 +138,8 @@ class VectorStore:
     def start(self, manifest: Manifest) -> None:
         """Begin anew: no rows, and what they are going to be."""
         with self.writing():
-            for path in (*self.folder.glob("*.part"), self.rows, self.index):
+            parts = [path for path in self._replaced() if path.suffix == ".part"]
+            for path in (*parts, self.part, self.rows, self.index):
                 path.unlink(missing_ok=True)
             draft = self.folder / "note.part"
             try:
@@ -157,11 +171,17 @@ class VectorStore:
         with self.writing():
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
-            for path in self.folder.iterdir():
-                if path.suffix in _OURS and path not in (self.part, self.note):
-                    with suppress(PermissionError):  # not every system lets go of a file that is mapped
-                        path.unlink(missing_ok=True)
+            for path in self._replaced():
+                with suppress(PermissionError):  # not every system lets go of a file that is mapped
+                    path.unlink(missing_ok=True)
+            self.index.unlink(missing_ok=True)
             self.part.replace(self.rows)
+
+    def _replaced(self) -> list[Path]:
+        """Return the files of other vectors of the corpus that stands there, and those that nothing is noted of."""
+        ours = [path for path in self.folder.iterdir() if path.suffix in _OURS and path.stem != self.origin.digest]
+        notes = {stem: _noted(self.folder / f"{stem}.json") for stem in {path.stem for path in ours}}
+        return [path for path in ours if (note := notes[path.stem]) is None or note.source == self.source]
 
 
 def _noted(path: Path) -> Manifest | None:

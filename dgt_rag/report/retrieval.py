@@ -5,7 +5,6 @@ judgements as tab-separated lines (query, document, grade). Intervals are 95 % b
 compared on the same draws.
 """
 
-import asyncio
 import gzip
 import json
 import math
@@ -17,6 +16,7 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
 from dgt_rag.errors import TaskError
 from dgt_rag.records import Record
+from dgt_rag.together import together
 
 _DRAWS = 1000
 _AT_ONCE = 16
@@ -164,7 +164,7 @@ async def _ranked(retriever: Retriever, queries: Sequence[Query]) -> list[list[s
     out = []
     for start in range(0, len(queries), _AT_ONCE):
         some = queries[start : start + _AT_ONCE]
-        for hits in await asyncio.gather(*(retriever.search(query.text, _DEPTH) for query in some)):
+        for hits in await together(retriever.search(query.text, _DEPTH) for query in some):
             out.append([hit.document.doc_id for hit in hits])
     return out
 

@@ -1,6 +1,5 @@
 """The assistant that searches while it talks, and answers from what it found."""
 
-import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -28,6 +27,7 @@ from dgt_rag.records import (
 from dgt_rag.stages.answers import AnswerReply, AnswerStage, Draft, cited, settle
 from dgt_rag.stages.base import Bench, answer_of
 from dgt_rag.stages.nonsense import is_placeholder
+from dgt_rag.together import together
 
 _AT_ONCE = 3
 """How many searches may be made at once."""
@@ -195,7 +195,7 @@ class Turn:
             return 0
         name = self.stage.name
         dice = self.bench.dice.child("search")
-        results = await asyncio.gather(*(self._result(call, dice.child(call.call_id)) for call in calls))
+        results = await together(self._result(call, dice.child(call.call_id)) for call in calls)
         made = [
             ToolCallStep(stage_name=name, content=call, provenance=provenance if n == 0 else None)
             for n, call in enumerate(calls)

@@ -240,6 +240,51 @@ async def test_vectors_and_both_together_find_what_was_meant(node):
         assert hits[0].score == pytest.approx(2 / 61)
 
 
+@pytest.mark.parametrize("major", [8, 9])
+@pytest.mark.parametrize("query", ["knn", "hybrid"])
+async def test_vectors_are_searched_in_indices_of_several_shards_and_in_several_indices(nodes, major, query):
+    node = nodes[major]
+    first = engine(node.url, "sharded-a", embedder=WordEmbedder(), query=query)
+    second = engine(node.url, "sharded-b", embedder=WordEmbedder(), query=query)
+    shards = {"index_patterns": ["sharded-*"], "template": {"settings": {"number_of_shards": 3}}}
+    call(node, "PUT", "/_index_template/sharded", shards)
+    try:
+        await load(first, corpus(30))
+        await load(second, corpus()[30:])
+        add = [{"add": {"index": name, "alias": "sharded"}} for name in ("sharded-a", "sharded-b")]
+        call(node, "POST", "/_aliases", {"actions": add})
+        async with first.open(World()) as one, engine(node.url, "sharded", **settings_of(first)).open(World()) as both:
+            for opened, number in ((one, 15), (both, 15), (both, 45)):
+                hits = await opened.search(corpus()[number].body, 3)
+                assert hits[0].document == corpus()[number]
+    finally:
+        call(node, "DELETE", "/_index_template/sharded")
+        call(node, "DELETE", "/sharded-a,sharded-b")
+
+
+async def test_indices_behind_one_name_whose_vectors_were_made_by_others_are_refused(newest):
+    names = [f"made-{number}" for number in (1, 2)]
+    for name, embedder, texts in zip(
+        names,
+        (WordEmbedder(), WordEmbedder(query_prefix="q", passage_prefix="p")),
+        (corpus(5), corpus()[5:10]),
+        strict=True,
+    ):
+        await load(engine(newest.url, name, embedder=embedder), texts)
+    call(newest, "POST", "/_aliases", {"actions": [{"add": {"index": name, "alias": "made"}} for name in names]})
+    one = engine(newest.url, "made", embedder=WordEmbedder(), query="knn")
+    with pytest.raises(EngineError, match=r"were made by words .*, not by words"):
+        async with one.open(World()):
+            pass
+    with pytest.raises(EngineError, match="alias of several indices, which takes no documents; name one of them as"):
+        await load(one, corpus(5))
+
+
+def settings_of(one: ElasticsearchEngine) -> dict[str, Any]:
+    """Return what two engines of one kind have in common."""
+    return {"embedder": one.embedder, "query": one.query}
+
+
 async def test_a_question_that_the_embedder_makes_nothing_of_has_no_hits_by_vectors_and_those_by_words(newest):
     one = engine(newest.url, embedder=FewWordEmbedder(), query="knn")
     await load(one, corpus(9))

@@ -143,7 +143,9 @@ async def test_words_that_an_earlier_version_cut_are_not_searched_by_those_of_th
     await load(one, corpus(6))
     old = {"dgt_rag": {**one.made, "analysis": 1}}
     call(newest, "PUT", f"/{one.default_index}/_mapping", {"_meta": old})
-    with pytest.raises(EngineError, match="holds words as another version cut them; write that in the task, load"):
+    with pytest.raises(
+        EngineError, match="holds words as another version cut them; load another index, or let the server rank"
+    ):
         await told(one)
 
 
@@ -169,6 +171,19 @@ async def test_documents_that_others_add_or_change_are_found_by_what_they_say_no
     async with one.open(World()) as opened:
         assert [hit.document.doc_id for hit in await opened.search("zebra", 3)] == ["d00003"]
         assert "d00003" not in [hit.document.doc_id for hit in await opened.search("place3", 3)]
+
+
+async def test_indices_behind_one_name_with_terms_of_other_fields_are_ranked_by_the_server_and_told(newest):
+    first = engine(newest.url)
+    second = engine(newest.url, projection={"title": "heading"})
+    await load(first, corpus(6))
+    await load(second, corpus(12)[6:])
+    for alias, names in (("mixed-1", (first, second)), ("mixed-2", (second, first))):
+        for one in names:
+            add = {"index": one.default_index, "alias": alias}
+            call(newest, "POST", "/_aliases", {"actions": [{"add": add}]})
+        said = await told(engine(newest.url, alias))
+        assert "holds the terms of 'heading' and 'content', which `projection` does not name" in said
 
 
 async def test_the_terms_show_in_no_document_and_stand_in_no_ones_way(newest):
