@@ -129,7 +129,8 @@ def not_installed(who: str, error: ImportError, extra: str) -> TaskError:
     if not isinstance(error, ModuleNotFoundError):
         said = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason is given")
         return TaskError(
-            f"{who}: a package cannot be loaded ({said}); is it installed for this machine, is there memory?"
+            f"{who}: a package cannot be loaded ({said}); is it installed for this machine, is there memory? "
+            f"if it is old: pip install -U 'dgt-rag[{extra}]'"
         )
     return TaskError(f"{who}: the package {error.name or extra!r} is not installed; pip install 'dgt-rag[{extra}]'")
 

@@ -157,7 +157,7 @@ def test_files_have_one_subject_and_are_short():
 
 
 def test_nothing_catches_everything_but_around_a_guests_code():
-    allowed = {"catalog", "plugins", "builders.conversation"}
+    allowed = {"catalog", "plugins", "builders.conversation", "embedders.local"}
     wide = []
     for name, tree in modules().items():
         for node in ast.walk(tree):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dgt_rag.corpus.read import Corpus, Inline, Projector
@@ -453,6 +453,7 @@ JSON = st.recursive(
         )
     ),
 )
+@example({"v": [{"w": 0}]}, True, [(13, "1e999")])
 def test_a_line_is_read_as_the_standard_library_reads_it(record, ascii_only, changes):
     text = json.dumps(record, ensure_ascii=ascii_only)
     for at, sign in changes:
@@ -463,7 +464,7 @@ def test_a_line_is_read_as_the_standard_library_reads_it(record, ascii_only, cha
     except ValueError:
         expected = None
     if isinstance(expected, dict):
-        assert json.dumps(clean(parse_line(line))) == json.dumps(clean(expected))
+        assert json.dumps(parse_line(line), allow_nan=False) == json.dumps(clean(expected))
     else:
         with pytest.raises(ValueError, match=r"not JSON|not UTF-8|a JSON object is needed"):
             parse_line(line)

@@ -324,6 +324,31 @@ async def test_a_model_that_cannot_serve_is_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("name", "content"), [("tokenizer_config.json", []), ("config.json", {"vocab_size": "many"})])
+async def test_a_model_whose_files_hold_what_no_one_expects_is_one_line(
+    minilm: Path, tmp_path: Path, name: str, content: object
+) -> None:
+    folder = shutil.copytree(minilm, tmp_path / "model")
+    kept = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**kept, **content} if isinstance(content, dict) else content))
+    with pytest.raises(EngineError, match=r"cannot load '.*/model' \(") as refused:
+        await vectors(SentenceTransformersEmbedder(model=str(folder)), TEXTS, "query")
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_model_that_knows_no_english_word_is_not_taken_for_a_broken_one(minilm: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(minilm, tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    known = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {
+        word if word.startswith("[") or any("а" <= sign <= "я" for sign in word) else f"[unused-{number}]": number
+        for word, number in known.items()
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    one, other = await vectors(SentenceTransformersEmbedder(model=str(folder)), ["мост", "лодка"], "query")
+    assert one != other
+
+
 SEARCH = """
 task_name: t
 tools: {engines: {docs: {type: search/vector, corpus: [{id: a, text: The ferry leaves the pier at noon.}],
@@ -429,5 +454,5 @@ def test_a_package_that_is_there_but_cannot_be_loaded_is_not_called_missing(tmp_
     assert ended.returncode == 2
     assert ended.stderr == (
         "embedder model2vec: a package cannot be loaded (libfoo.so: failed to map segment); "
-        "is it installed for this machine, is there memory?\n"
+        "is it installed for this machine, is there memory? if it is old: pip install -U 'dgt-rag[model2vec]'\n"
     )

@@ -65,7 +65,9 @@ def test_the_three_files_are_read_packed_or_plain_with_or_without_names(tmp_path
     assert read_grades(tmp_path / "trec") == {"1": {"a": 2}}
 
 
-@pytest.mark.parametrize("text", ["", "not json\n", '{"id": "1"}\n', "[1]\n", '{"text": "no id"}\n'])
+@pytest.mark.parametrize(
+    "text", ["", "not json\n", '{"id": "1"}\n', "[1]\n", '{"text": "no id"}\n', "[" * 100_000 + "\n"]
+)
 def test_wrong_queries_are_refused_with_their_place(text, tmp_path):
     (tmp_path / "q.jsonl").write_text(text)
     with pytest.raises(TaskError, match=str(tmp_path / "q.jsonl")):
@@ -97,6 +99,11 @@ def test_grades_are_read_as_other_programs_write_them_and_the_last_of_two_counts
 def test_queries_parted_by_tabs_are_read_and_a_line_that_stands_twice_counts_once(tmp_path):
     (tmp_path / "q.tsv").write_text("1\twords\n2\tmore words\n1\twords\n")
     assert [query.query_id for query in read_queries(tmp_path / "q.tsv")] == ["1", "2"]
+    (tmp_path / "Q.TSV").write_text("Query-ID\ttext\n1\twords\n")
+    assert read_queries(tmp_path / "Q.TSV") == [Query(query_id="1", text="words")]
+    (tmp_path / "q.tsv").write_text("1\twords\n2 words\n")
+    with pytest.raises(TaskError, match=r"q\.tsv:2: a query is needed, such as an id, a tab and words"):
+        read_queries(tmp_path / "q.tsv")
     (tmp_path / "q.tsv").write_text("1\twords\n1\tother words\n")
     with pytest.raises(TaskError, match=r"q\.tsv:2: the query '1' stands above already, with another text"):
         read_queries(tmp_path / "q.tsv")

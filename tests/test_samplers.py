@@ -16,7 +16,7 @@ from dgt_rag.api import run
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.in_memory import InMemoryEngine
-from dgt_rag.errors import TaskError
+from dgt_rag.errors import EngineError, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.samplers.base import DocumentSampler, Shelf, Source
 from dgt_rag.samplers.coverage import CoverageSampler
@@ -173,6 +173,35 @@ async def test_related_looks_past_any_number_of_copies() -> None:
     got = await drawn(RelatedSampler(engine="e"), Shelf(Listed([*copies, *others])), 3, 20)
     assert any(ds[0].doc_id.startswith("copy") for ds in got)
     assert all(len({d.body for d in ds}) == 3 for ds in got)
+
+
+class Capped(Listed):
+    """A service that refuses to give more than so many hits."""
+
+    def __init__(self, documents: list[Document], most: int) -> None:
+        super().__init__(documents)
+        self.most = most
+        self.asked: list[int] = []
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        self.asked.append(limit)
+        if limit > self.most:
+            raise EngineError("size must be at most so much")
+        return await super().search(query, limit, where)
+
+
+async def test_related_takes_what_a_service_gives_and_looks_no_further_than_it_says() -> None:
+    copies = [Document(doc_id=f"copy-{n:04}", body="red bike brakes squeak") for n in range(1200)]
+    other = Document(doc_id="other", body="bike brakes worn")
+    shelf = Capped([*copies, other], most=20)
+    (got,) = await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+    assert len(got) == 1 and shelf.asked == [6, 24]
+    shelf.most, before = 5000, len(shelf.asked)
+    await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+    assert shelf.asked[before:] == [6, 24, 96, 384, 1000]
+    shelf.most = 3
+    with pytest.raises(EngineError, match="size must be"):
+        await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
 
 
 @settings(deadline=None)

@@ -5,6 +5,7 @@ only a JSON array is held as text.
 """
 
 import json
+import math
 import re
 import sys
 import zlib
@@ -35,6 +36,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _DEEPEST = 100
 """Levels of nesting of a record at most; a journal's line, in which it stands, is read back up to 200."""
+_PLAIN = {str, int, bool, type(None)}
+"""What a number too large to be one does not hide in."""
 _TOO_DEEP = "not readable: nested too deeply"
 _decoder = json.JSONDecoder(parse_constant=lambda name: None)
 
@@ -114,7 +117,17 @@ def parse_line(line: bytes) -> dict[str, Any]:
     except ValueError:
         # it knows no lone surrogates, no NaN and no depth, and says less of what is wrong
         return _parse_slowly(line)
+    if isinstance(record, dict) and not _PLAIN.issuperset(map(type, record.values())) and _infinite(record):
+        return _parse_slowly(line)
     return _mapping(record, line.count(b"[") + line.count(b"{"))
+
+
+def _infinite(value: object) -> bool:
+    """Whether there is a number in it that is too large to be one."""
+    if isinstance(value, float):
+        return math.isinf(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_infinite, inner))
 
 
 def _parse_slowly(line: bytes) -> dict[str, Any]:

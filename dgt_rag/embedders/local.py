@@ -29,8 +29,6 @@ def _folder_or_name(model: str) -> str:
 ModelName = Annotated[str, AfterValidator(_folder_or_name)]
 """A folder, looked for like any other path of a task; what is not there is a name on the hub."""
 
-_UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError)
-"""What frameworks raise for a model or a device that is not there, and for packages that a model wants."""
 _PIECES = 256
 _PIECE = 1 << 16
 """Bytes of a piece; files of up to 16 MiB are read whole."""
@@ -116,12 +114,11 @@ async def own_thread() -> AsyncIterator[Executor]:
         await asyncio.to_thread(thread.shutdown, cancel_futures=True)
 
 
-async def load(who: str, model: str, loader: Callable[[], T], *broken: type[Exception]) -> T:
-    """Load a model in a thread; one that cannot be had is refused in one line. `broken`: what else the package raises."""
-    refused: tuple[type[Exception], ...] = (*_UNLOADABLE, *broken)
+async def load(who: str, model: str, loader: Callable[[], T]) -> T:
+    """Load a model in a thread; one that cannot be had is refused in one line."""
     try:
         return await asyncio.to_thread(loader)
-    except refused as error:
+    except Exception as error:  # packages raise what they like of files that others wrote
         there = "" if Path(model).exists() else ", no folder and no model to be had by that name"
         raise EngineError(f"{who}: cannot load {model!r}{there} ({_said(error)})") from error
 

@@ -17,8 +17,16 @@ from dgt_rag.world import World
 _WHO = "embedder sentence_transformers"
 _SORTED = 8
 """Batches that are handed over at once: their texts are sorted by length, so that short ones are not filled up."""
-_UNLIKE = ["a ferry at noon", "beans in the pot"]
-"""Texts that are not the same to any model that reads words."""
+_UNLIKE = (
+    "a ferry at noon",
+    "beans in the pot",
+    "паром уходит в полдень",
+    "العبارة تغادر عند الظهر",
+    "नाव दोपहर को जाएगी",
+    "正午渡轮",
+    "7 12 40 9",
+)
+"""Texts of four words each, some of which a model that reads any words tells apart, whatever its language."""
 
 
 class SentenceTransformersEmbedder(LocalEmbedder):
@@ -42,10 +50,9 @@ class SentenceTransformersEmbedder(LocalEmbedder):
             package = await asyncio.to_thread(import_module, "sentence_transformers")
         except ImportError as error:
             raise not_installed(_WHO, error, "sentence-transformers") from error
-        broken: type[Exception] = import_module("safetensors").SafetensorError
         settings: dict[str, Any] = {"device": self.device, "truncate_dim": self.dimensions}
         with _no_progress():
-            model = await load(_WHO, self.model, lambda: package.SentenceTransformer(self.model, **settings), broken)
+            model = await load(_WHO, self.model, lambda: package.SentenceTransformer(self.model, **settings))
         async with own_thread() as thread:
             encoder = _TransformerEncoder(self, model, thread, world)
             self._check(await encoder.embed(_UNLIKE, "query"))
@@ -57,7 +64,7 @@ class SentenceTransformersEmbedder(LocalEmbedder):
             raise EngineError(
                 f"{_WHO}: {self.model!r} has vectors of {len(vectors[0])} numbers; `dimensions` is {self.dimensions}"
             )
-        if vectors[0] == vectors[1]:
+        if all(vector == vectors[0] for vector in vectors):
             raise EngineError(
                 f"{_WHO}: {self.model!r} has the same vector for different words; are the files of its tokenizer there?"
             )
@@ -98,13 +105,13 @@ class _TransformerEncoder(LocalEncoder):
         return encode(texts, prompt=prompt, batch_size=size, show_progress_bar=False, convert_to_numpy=True)
 
     def _cut(self, texts: list[str]) -> bool:
-        """Whether one of the texts is longer than the model reads."""
+        """Whether the longest of the texts is longer than the model reads."""
         most, tokenizer = self.model.max_seq_length, self.model.tokenizer
         if not isinstance(most, int) or not callable(tokenizer):
             return False
+        longest = max(texts, key=len)
         # a token is a byte at least
-        long = [text for text in texts if len(text.encode()) > most]
-        return bool(long) and any(len(ids) > most for ids in tokenizer(long, truncation=False, verbose=False).input_ids)
+        return len(longest.encode()) > most < len(tokenizer(longest, truncation=False, verbose=False).input_ids)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class Sidecar:
         return known if isinstance(known, dict) else None
 
     def _current(self) -> bool:
-        """Whether there is an index of the file as it is; one that was only touched, or moved, is known by its content.
+        """Whether there is an index of the file as it is; one that was only touched, or moved with the folder, is known by its content.
 
         The time of the last status change tells files apart that have one size and, as copying can set it, one time.
         """

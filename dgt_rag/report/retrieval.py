@@ -22,6 +22,7 @@ _DRAWS = 1000
 _AT_ONCE = 16
 _DEPTH = 10
 _GRADE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*)?")
+_ID_NAMES = {"id", "_id", "qid", "query_id", "query-id"}
 
 Grades = Mapping[str, Mapping[str, int]]
 """Query → document → grade, only those above 0."""
@@ -61,14 +62,20 @@ class RetrievalScore(Record):
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Read queries from JSON lines with `id` (or `_id`) and `text`, or from lines of id and text parted by a tab."""
+    """Read queries from JSON lines with `id` (or `_id`) and `text`, or from lines of id and text parted by a tab.
+
+    A first line of names is skipped there.
+    """
     found: dict[tuple[str, str], Query] = {}
-    read = _tabbed if ".tsv" in path.suffixes[-2:] else _query
-    for place, line in _lines(path):
+    tabbed = ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]
+    read, like = (_tabbed, "an id, a tab and words") if tabbed else (_query, '{"id": "1", "text": "words"}')
+    for number, (place, line) in enumerate(_lines(path)):
+        if tabbed and not number and line.split("\t")[0].strip().lower() in _ID_NAMES:
+            continue
         try:
             query = read(line)
-        except (ValueError, LookupError, AttributeError):
-            raise TaskError(f'{path}:{place}: a query is needed, such as {{"id": "1", "text": "words"}}') from None
+        except (ValueError, LookupError, AttributeError, RecursionError):
+            raise TaskError(f"{path}:{place}: a query is needed, such as {like}") from None
         if found.setdefault((query.query_id, query.form), query) != query:
             raise TaskError(f"{path}:{place}: the query {query.query_id!r} stands above already, with another text")
     if not found:

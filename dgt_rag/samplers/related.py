@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 from dgt_rag.samplers.base import Source
 from dgt_rag.samplers.random import DrawingSampler
@@ -27,13 +28,20 @@ class RelatedSampler(DrawingSampler):
             return drawn
         first, limit = drawn[0], 2 * k
         query = f"{first.title}\n{first.body[:_LEADING]}".strip()
+        near = drawn
         while True:
-            hits = await source.retriever.search(query, limit, where)
+            try:
+                hits = await source.retriever.search(query, limit, where)
+            except EngineError:
+                if near is drawn:
+                    raise
+                # a service may give no more at once
+                return near
             near = _different([first, *(hit.document for hit in hits)])[:k]
             if len(near) == k or len(hits) < limit or limit >= _DEEPEST:
                 return near
             # copies have taken the places of neighbours
-            limit *= 4
+            limit = min(4 * limit, _DEEPEST)
 
 
 def _different(documents: list[Document]) -> list[Document]:
