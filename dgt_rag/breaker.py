@@ -10,6 +10,8 @@ _FIRST_PATIENCE = 5.0
 """Seconds for an endpoint that was never there."""
 _GRACE = 1.0
 """Seconds before a user hears of it."""
+_REFUSED_GRACE = 10.0
+"""Seconds of nothing but 429 before a user hears of it."""
 _LOOK_AGAIN = (0.25, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -80,11 +82,9 @@ class Breaker:
             self._refused_since = now
         away = now - self._refused_since
         self.line = f"{said}; nothing but 429 for {away:.0f} s; the run can be resumed"
-        if away >= 60 and not self._refusing_said:
+        if away >= _REFUSED_GRACE and not self._refusing_said:
             self._refusing_said = True
-            self._say(
-                f"{self.name}: nothing but 429 for {away:.0f} s; waiting up to {self._policy.refused_after:.0f} s"
-            )
+            self._say(f"{said}; nothing but 429 for {away:.0f} s; waiting up to {self._policy.refused_after:.0f} s")
 
     def _missed(self, now: float, outcome: str, said: str) -> None:
         self._failed += 1

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from dgt_rag.errors import EXIT_CODES, DgtError, Exit, TaskError
-from dgt_rag.interrupts import INTERRUPTED
 
 VERBS = {
     "run": "make conversations (the verb that is meant if none is given)",
@@ -23,6 +22,7 @@ VERBS = {
     "schema": "print the JSON Schema of a task file, for editors",
     "init": "make a folder with a task, a corpus and seed conversations to start from",
 }
+_SAVING_NOTHING = VERBS.keys() - {"run", "index", "estimate"}
 _DESCRIPTION = "Training conversations in which an assistant answers from retrieved text, made from your own documents."
 
 
@@ -50,7 +50,8 @@ def run_command(words: Sequence[str]) -> int:
         sys.stderr.close()
         return Exit.MADE
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+        saved = "; what is finished is saved, and the same command goes on from here"
+        print(f"interrupted{saved if set(words[:1]).isdisjoint(_SAVING_NOTHING) else ''}", file=sys.stderr)
         return Exit.INTERRUPTED
     except OSError as error:
         # nothing of ours is left to do about a full disk below the terminal, or a present folder that is gone

@@ -12,8 +12,6 @@ from typing import Any, NoReturn, TypeVar
 
 from dgt_rag.errors import Exit
 
-INTERRUPTED = "interrupted; what is finished is saved, and the same command goes on from here"
-
 Result = TypeVar("Result")
 
 
@@ -38,5 +36,5 @@ def done(work: Coroutine[Any, Any, Result]) -> Result:
 
 def _leave(*_: object) -> NoReturn:
     with suppress(OSError):
-        os.write(2, f"{INTERRUPTED}\n".encode())
+        os.write(2, b"interrupted\n")
     os._exit(Exit.INTERRUPTED)

@@ -168,10 +168,16 @@ def current() -> Loading:
     return _LOADING.get() or Loading()
 
 
+_SHOWN = 60
+"""Names that a refusal lists at most."""
+
+
 def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, object]) -> str:
     """Return the sentence for a name that is not there: the nearest one, else all there are."""
     near = difflib.get_close_matches(name, [one for one in known if one != name], n=1, cutoff=0.6)
-    there = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
+    shown = ", ".join(sorted(known)[:_SHOWN]) or "none"
+    more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
+    there = f"did you mean {near[0]!r}?" if near else f"there are: {shown}{more}"
     return f"unknown {what} {name!r}; {there}"
 
 
@@ -267,6 +273,9 @@ def _file(path: Path) -> Path:
     found = find_path(path)
     if found.is_dir():
         raise PydanticCustomError("is_folder", "{path} is a folder; a file is needed here", {"path": str(path)})
+    if found.is_fifo():
+        # it is read more than once
+        raise PydanticCustomError("is_pipe", "{path} is a pipe; a file is needed here", {"path": str(path)})
     return found
 
 

@@ -38,7 +38,7 @@ DOCUMENT = {"id": "a", "text": "A permit costs 5 euros a year. It is valid for o
         ),
         (
             '{"id": "a", "text": " \\n "}\n{"id": "b"}\n',
-            "corpus.jsonl: no document is left: skipped 2 documents: the field 'text' (body) is empty (at 1, 2); the first one has the fields 'id', 'text'; set e.g. projection: {doc_id: id}",
+            "corpus.jsonl: no document is left: skipped 2 documents: the field 'text' (body) is empty (at 1, 2); the first one has the fields 'id', 'text'; no field of it looks like a text; set projection to the fields that hold them",
         ),
         (
             (json.dumps(DOCUMENT) + "\n") * 2,

@@ -90,6 +90,24 @@ WRITERS = {
 }
 
 
+PLAIN = [name for name in WRITERS if not name.endswith((".gz", ".zst"))]
+
+
+@pytest.mark.parametrize("packing", ["gz", "zst"])
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_format_is_read_packed_as_well(name, packing, tmp_path):
+    WRITERS[name](tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    if packing == "zst":
+        zstandard = pytest.importorskip("zstandard", reason="pip install 'dgt-rag[zstd]'")
+        # frames of one byte and of many
+        packed = b"".join(zstandard.compress(part) for part in (whole[:1], whole[1:2], whole[2:]))
+    else:
+        packed = gzip.compress(whole)
+    (tmp_path / f"{name}.{packing}").write_bytes(packed)
+    assert read(tmp_path / f"{name}.{packing}")[0] == read(tmp_path / name)[0]
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_format_gives_the_same_documents(name, tmp_path):
     WRITERS[name](tmp_path / name)
@@ -374,6 +392,8 @@ def test_a_csv_file_parted_by_something_else_than_commas_is_read(delimiter, tmp_
     assert [document.body for document in read(tmp_path / "c.csv")[0]] == [one["text"] for one in DOCUMENTS]
     (tmp_path / "c.csv").write_text(f'"id"{delimiter}"text, all"\n1{delimiter}"a, b{delimiter} c"\n')
     assert read(tmp_path / "c.csv", body="text, all")[0][0].body == f"a, b{delimiter} c"
+    (tmp_path / "c.csv").write_text(f"id{delimiter}title, main{delimiter}text\n1{delimiter}a, b{delimiter}c\n")
+    assert read(tmp_path / "c.csv", title="title, main")[0][0].title == "a, b"
 
 
 @pytest.mark.parametrize("name", ["c.csv", "c.tsv"])

@@ -282,11 +282,15 @@ async def test_text_is_found_however_its_accents_are_written(tmp_path):
         assert found == [key]
 
 
-async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(tmp_path):
+@pytest.mark.parametrize("touched", [False, True])
+async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(tmp_path, touched):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = write_corpus(corpus(), folder / "corpus.jsonl")
         found = await ids(FileEngine(path=path))
+        if touched:
+            # as a copy or an image that does not keep times
+            os.utime(path)
         for one in (folder, *folder.rglob("*")):
             one.chmod(0o555 if one.is_dir() else 0o444 if one.name[0] != "." else 0o600)
         root = os.geteuid() == 0

@@ -19,6 +19,7 @@ from dgt_rag.engines.http import HttpEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.errors import EngineError, ServiceError, TaskError
 from dgt_rag.records import Document, Hit
+from dgt_rag.retry import RetryPolicy
 from dgt_rag.testing import LAWS, Opener
 from dgt_rag.world import World
 
@@ -205,6 +206,24 @@ async def test_an_answer_that_names_a_place_without_being_a_redirect_is_read() -
     body = '[{"id": 1, "text": "x"}]'
     async with serving(lambda _: web.Response(text=body, status=201, headers={"Location": "/1"})) as url:
         assert [hit.document.doc_id for hit in await searched(HttpEngine(url=url))] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (web.Response(text="[" * 100_000), "the answer is nested too deeply to be read"),
+        (web.Response(text="[]", headers={"Content-Encoding": "gzip"}), "the answer cannot be read to its end"),
+        (web.Response(text='{"detail": "d"}', status=500), r"500: d \(2 tries\)"),
+    ],
+)
+async def test_an_answer_that_cannot_be_used_is_told_by_what_is_wrong_with_it(answer: web.Response, line: str) -> None:
+    def serve(request: web.Request) -> web.Response:
+        return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+
+    async with serving(serve) as url:
+        with pytest.raises(ServiceError, match=line) as refused:
+            await searched(HttpEngine(url=url, retry=RetryPolicy(attempts=2, first_wait=0.01)))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("query", ["", " \n"])

@@ -13,6 +13,7 @@ from dgt_rag.builders.conversation import make_conversation
 from dgt_rag.commands.tasks import add_task_arguments, load_one, say
 from dgt_rag.errors import Exit, TaskError, told_by
 from dgt_rag.executors.local import work_off
+from dgt_rag.guard import Guards
 from dgt_rag.interrupts import done
 from dgt_rag.pipeline.opening import opened
 from dgt_rag.records import ConversationDataPoint
@@ -81,7 +82,7 @@ async def make_pilot(task: Task, count: int) -> Pilot:
         calls = stack.enter_context(open_calls(folder.path / "calls.sqlite"))
         started = time.monotonic()
         talks: dict[int, ConversationDataPoint] = {}
-        world = World(say=say, calls=calls)
+        world = World(guards=Guards(say=say), say=say, calls=calls)
         async with opened(task, world) as bench:
             width = task.concurrency or max((speaker.width for speaker in bench.speakers.values()), default=1)
 

@@ -14,6 +14,7 @@ from dgt_rag.engines.base import Projection
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_load import load_index
 from dgt_rag.errors import Exit, TaskError
+from dgt_rag.guard import Guards
 from dgt_rag.interrupts import done
 from dgt_rag.plugins import unknown
 from dgt_rag.records import Document
@@ -73,7 +74,7 @@ async def _load(task: Task, engine: ElasticsearchEngine, source: str, on_bad_lin
             documents = _documents_of(Path(source), engine.projection, on_bad_line)
         else:
             raise TaskError(f"--from: no such file, and {unknown('engine', source, task.tools.engines)}")
-        world = World(dice=Dice(task.seed, task.task_name, "world"), say=say)
+        world = World(dice=Dice(task.seed, task.task_name, "world"), guards=Guards(say=say), say=say)
         await load_index(engine, documents, world)
 
 

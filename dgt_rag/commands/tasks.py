@@ -10,6 +10,7 @@ from pathlib import Path
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.errors import TaskError
+from dgt_rag.guard import Guards
 from dgt_rag.loader import Loaded, load
 from dgt_rag.pipeline.opening import open_engines
 from dgt_rag.plugins import unknown
@@ -96,7 +97,8 @@ def engine_named(task: Task, name: str) -> SearchToolEngine:
 async def open_only(task: Task, names: Sequence[str]) -> AsyncIterator[Mapping[str, Retriever]]:
     """Open some engines of a task, with those that they stand on."""
     wanted = dict.fromkeys(part for name in names for part in _with_parts(task, name, ()))
-    world = World(dice=Dice(task.seed, task.task_name, "world"), say=say, prompts=task.prompts)
+    dice = Dice(task.seed, task.task_name, "world")
+    world = World(dice=dice, guards=Guards(say=say), say=say, prompts=task.prompts)
     async with AsyncExitStack() as stack:
         yield await open_engines({name: task.tools.engines[name] for name in wanted}, world, stack)
 

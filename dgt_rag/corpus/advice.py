@@ -36,8 +36,10 @@ def suggest(record: dict[str, Any]) -> str:
     body = _first(_BODIES, list(texts)) or max(
         (path for path in texts if path != doc_id), key=texts.__getitem__, default=None
     )
-    parts = [f"{ours}: {theirs}" for ours, theirs in (("body", body), ("doc_id", doc_id)) if theirs]
-    return f"set e.g. projection: {{{', '.join(parts)}}}" if parts else "set projection to the fields that hold them"
+    if body and doc_id:
+        return f"set e.g. projection: {{body: {body}, doc_id: {doc_id}}}"
+    lacking = [what for what, path in (("a text", body), ("an id", doc_id)) if not path]
+    return f"no field of it looks like {' or '.join(lacking)}; set projection to the fields that hold them"
 
 
 def _values(record: dict[str, Any], above: str, depth: int) -> Iterator[tuple[str, Any]]:

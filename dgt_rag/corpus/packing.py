@@ -2,6 +2,9 @@
 
 import gzip
 import io
+import shutil
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -13,7 +16,7 @@ _CHUNK = 1 << 14
 """Packed bytes unpacked at once; few, as they may grow a thousandfold."""
 
 
-def opened(path: Path, packing: str) -> IO[bytes]:
+def opened(path: Path, packing: str) -> io.BufferedReader:
     """Open a file; OSError, EOFError or zlib.error, now or while it is read, if it cannot be unpacked to its end."""
     if packing == "gzip":
         return io.BufferedReader(gzip.open(path, "rb"), _BUFFER)
@@ -23,7 +26,19 @@ def opened(path: Path, packing: str) -> IO[bytes]:
         except ImportError:
             raise CorpusError(f"{path}: zstd files need one more package: pip install 'dgt-rag[zstd]'") from None
         return io.BufferedReader(_Zstd(path.open("rb"), zstandard), _BUFFER)
-    return path.open("rb", buffering=_BUFFER)
+    return io.BufferedReader(io.FileIO(path), _BUFFER)
+
+
+def seekable(file: io.BufferedReader) -> IO[bytes]:
+    """Return what may be read in any order: an unpacked copy that is gone when it is closed, or the file itself."""
+    if isinstance(file.raw, io.FileIO):
+        return file
+    with ExitStack() as stack:
+        copy = stack.enter_context(tempfile.TemporaryFile())
+        shutil.copyfileobj(file, copy, _BUFFER)
+        copy.seek(0)
+        stack.pop_all()
+    return copy
 
 
 class _Zstd(io.RawIOBase):
@@ -43,18 +58,25 @@ class _Zstd(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill as much of the buffer as there is unpacked; 0 at the end."""
+        """Fill the buffer, which is not filled only at the end."""
+        done = 0
+        while done < len(buffer) and self._more():
+            size = min(len(buffer) - done, len(self._left))
+            buffer[done : done + size] = self._left[:size]
+            self._left = self._left[size:]
+            done += size
+        return done
+
+    def _more(self) -> bool:
+        """Unpack something unless there is something left; whether there is."""
         while not self._left:
             self._packed = self._packed or self._file.read(_CHUNK)
             if not self._packed:
                 if self._frame is not None:
                     raise EOFError("the file ends within a frame")
-                return 0
+                return False
             self._left = memoryview(self._unpack())
-        size = min(len(buffer), len(self._left))
-        buffer[:size] = self._left[:size]
-        self._left = self._left[size:]
-        return size
+        return True
 
     def close(self) -> None:
         """Close the file."""

@@ -12,12 +12,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json
 
-from dgt_rag.corpus.packing import opened
+from dgt_rag.corpus.packing import opened, seekable
 from dgt_rag.corpus.tables import Damaged, Line, csv_lines, tsv_lines
 from dgt_rag.errors import CorpusError
 
@@ -185,7 +186,7 @@ def _a(value: Any) -> str:
     return "null" if value is None else names.get(type(value), "something else")
 
 
-def _json_lines(file: IO[bytes]) -> Iterator[Row]:
+def _json_lines(file: BufferedReader) -> Iterator[Row]:
     start = 0
     for place, line in enumerate(file, 1):
         text = line
@@ -201,10 +202,9 @@ def _json_lines(file: IO[bytes]) -> Iterator[Row]:
         start += len(line)
 
 
-def _json(file: IO[bytes]) -> Iterator[Row]:
+def _json(file: BufferedReader) -> Iterator[Row]:
     """An array of objects; a file that starts with an object is read as JSON lines."""
-    first = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
-    file.seek(0)
+    first = file.peek(1024)[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     if first[:1] == b"[":
         yield from _array(file.read().decode("utf-8-sig"))
     elif first.partition(b"\n")[0].rstrip() == b"{":
@@ -250,15 +250,15 @@ def _table(lines: Iterator[Line]) -> Iterator[Row]:
         yield Row(place, -1, record, problem)
 
 
-def _csv(file: IO[bytes]) -> Iterator[Row]:
+def _csv(file: BufferedReader) -> Iterator[Row]:
     return _table(csv_lines(file))
 
 
-def _tsv(file: IO[bytes]) -> Iterator[Row]:
+def _tsv(file: BufferedReader) -> Iterator[Row]:
     return _table(tsv_lines(file))
 
 
-def _parquet(file: IO[bytes]) -> Iterator[Row]:
+def _parquet(file: BufferedReader) -> Iterator[Row]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -266,10 +266,11 @@ def _parquet(file: IO[bytes]) -> Iterator[Row]:
         raise CorpusError(f"{file.name}: Parquet needs one more package: pip install 'dgt-rag[parquet]'") from None
     place = 0
     try:
-        for batch in parquet.ParquetFile(file).iter_batches(batch_size=1000):
-            for record in batch.to_pylist():
-                place += 1
-                yield Row(place, -1, clean(record))
+        with seekable(file) as whole:
+            for batch in parquet.ParquetFile(whole).iter_batches(batch_size=1000):
+                for record in batch.to_pylist():
+                    place += 1
+                    yield Row(place, -1, clean(record))
     except pyarrow.ArrowException as error:
         raise EOFError(str(error)) from None
 

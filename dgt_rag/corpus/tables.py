@@ -62,7 +62,7 @@ def _values(reader: Any, place: int, before: int) -> list[str] | str | None:
 
 def _delimiter(first: str) -> str:
     bare = _QUOTED.sub("", first)
-    return "," if "," in bare else max(",;\t|", key=bare.count)
+    return max(",;\t|", key=bare.count)
 
 
 def tsv_lines(file: IO[bytes]) -> Iterator[Line]:

@@ -18,7 +18,7 @@ from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_opening import look_over
 from dgt_rag.engines.elasticsearch_query import IndexProjection
 from dgt_rag.engines.elasticsearch_search import ElasticsearchRetriever, Ranking
-from dgt_rag.engines.elasticsearch_terms import check_notes, notes_on, obstacle
+from dgt_rag.engines.elasticsearch_terms import LOADING, check_notes, notes_on, obstacle
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import EngineError
 from dgt_rag.world import World
@@ -70,6 +70,11 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
         async with AsyncExitStack() as stack:
             index = await Index.read(await stack.enter_async_context(connect(self, world)), self.default_index)
             index.check(self.projection, ranked=self.query != "knn")
+            if index.shape.noted(LOADING):
+                world.say(
+                    f"{self.place}: index {self.default_index!r} is not whole: a load of it is under way, or was cut; "
+                    "the same `index` command goes on with it"
+                )
             fields, terms = self._fields(index), await self._terms(index, world)
             ranking = Ranking(self.query, fields, terms, self.vector_field, self.relevance_threshold)
             embedder = self.embedder if self.query != "bm25" else None

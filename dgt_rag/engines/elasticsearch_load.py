@@ -1,20 +1,21 @@
 """Loading documents into an index: the mapping is made from the projection, a load that was cut goes on."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dgt_rag.corpus.rows import clean
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
-from dgt_rag.engines.elasticsearch_client import BUSY, Connection, connect, error_name, in_path, reason
+from dgt_rag.engines.elasticsearch_client import BUSY, Connection, Refused, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_query import OWN_ID, TERMS, flat
-from dgt_rag.engines.elasticsearch_terms import FIELD, check_notes, joined, server_analyzer
+from dgt_rag.engines.elasticsearch_terms import FIELD, LOADING, check_notes, joined, server_analyzer
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import Busy, EngineError
 from dgt_rag.records import Document
@@ -22,6 +23,8 @@ from dgt_rag.world import World
 
 ID_COPY = "doc_id"
 """The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
+_NO_VECTORS = re.compile(r"\[dense_vector\]|\[similarity|\[index_options")
+"""What 7.17 says, with and without the plugin, of the mapping of vectors."""
 _BATCH = 1_000
 _LARGEST = 4_000_000
 """Characters of a request's bodies; servers take 100 MB, and a sign of Chinese is a dozen bytes, with its terms."""
@@ -73,6 +76,8 @@ class _Loader:
     """What the embedder is called in the index."""
     world: World
     ready: bool = False
+    notes: Json = field(default_factory=dict)
+    """What the index says of itself; nothing, if others made it."""
     terms: Terms | None = None
     """What makes the terms of documents, where the index holds them."""
     added: int = 0
@@ -121,6 +126,7 @@ class _Loader:
         if not self.ready:
             raise EngineError(f"index {name!r}: there are no documents to load")
         await self.connection.ask("POST", in_path(name, "_refresh"))
+        await self._note(loading=False)
         self.world.say(f"index {name!r}: {self.added:,} documents added, {self.present:,} were there")
         if self.blind:
             self.world.say(
@@ -171,18 +177,43 @@ class _Loader:
                 )
             by_terms = bool(index.shape.noted("language"))
             self._check(index, self._mapping(dims, by_terms))
+            self.notes = dict(*index.shape.notes_of_each)
+            await self._note(loading=True)
         else:
             by_terms = engine.analyzer is None
-            await self.connection.ask("PUT", in_path(name), {"mappings": self._mapping(dims, by_terms)})
+            await self._make(self._mapping(dims, by_terms))
         self.terms = await asyncio.to_thread(Terms, engine.language) if by_terms else None
         self.ready = True
+
+    async def _make(self, mapping: Json) -> None:
+        name = self.engine.default_index
+        self.notes = mapping["_meta"]["dgt_rag"]
+        try:
+            await self.connection.ask("PUT", in_path(name), {"mappings": mapping})
+        except Refused as refused:
+            if self.encoder is not None and refused.status == 400 and _NO_VECTORS.search(str(refused)):
+                raise EngineError(
+                    f"{self.connection.place}: this server has no vector search (8 and later have) ({refused}); "
+                    "leave out `embedder` and set query: bm25"
+                ) from None
+            raise
+
+    async def _note(self, loading: bool) -> None:
+        """Note on an index of ours whether documents are being added, or were when a load was cut."""
+        if self.notes:
+            notes = {key: value for key, value in self.notes.items() if key != LOADING} | (
+                {LOADING: True} if loading else {}
+            )
+            await self.connection.ask(
+                "PUT", in_path(self.engine.default_index, "_mapping"), {"_meta": {"dgt_rag": notes}}
+            )
 
     def _mapping(self, dims: int | None, by_terms: bool) -> Json:
         engine, projection = self.engine, self.engine.projection
         text = {"type": "text", "analyzer": engine.analyzer or server_analyzer(engine.language)}
         keyword: Json = {"type": "keyword"}
         properties: Json = {}
-        notes = {**engine.made}
+        notes = {**engine.made, LOADING: True}
         _put_field(properties, projection.body, text)
         _put_field(properties, projection.title or "title", text)
         _put_field(properties, projection.domain or "domain", keyword)
@@ -266,7 +297,7 @@ class _Loader:
             else:
                 raise EngineError(
                     f"{self.connection.place}: document {item['_id']!r} does not fit index "
-                    f"{self.engine.default_index!r}: {reason(item)}"
+                    f"{self.engine.default_index!r}: {reason(item)}; mend it, and the same command goes on from there"
                 )
         if busy:
             raise Busy("rate_limit", busy)

@@ -91,6 +91,8 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
         if self.index.shape.fields[name].get("similarity", "cosine") == "cosine":
             # the server's score is (1 + cosine) / 2
             found = [(2 * score - 1, one) for score, one in found]
+            # what has nothing in common with the question is no hit, as in `search/vector`
+            found = [(score, one) for score, one in found if score]
         return found
 
     async def _best(self, asked: Callable[[int], Json], limit: int, past_ties: bool) -> list[tuple[float, Document]]:

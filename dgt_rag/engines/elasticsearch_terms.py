@@ -16,6 +16,8 @@ from dgt_rag.errors import EngineError
 
 FIELD: Json = {"type": "text", "analyzer": "whitespace", "index_options": "freqs"}
 """The mapping of the terms."""
+LOADING = "loading"
+"""The note on an index whose load has not come to its end."""
 _NO_TERMS = "-"
 _OTHER_NAMES = {"none": "standard", "tamil": "standard", "chinese": "cjk", "japanese": "cjk", "korean": "cjk"}
 

@@ -42,8 +42,8 @@ class FileEngine(SearchToolEngine):
         recipe = Recipe(source, Projector.of(self.projection), self.language, self.on_bad_line)
         folder = self.index_dir or self.path.with_name(f"{self.path.name}.dgt")
         sidecar = Sidecar(recipe, folder)
-        await sidecar.make(world.say)
-        documents, index = await asyncio.to_thread(sidecar.load)
+        seen = await sidecar.make(world.say)
+        documents, index = await asyncio.to_thread(sidecar.load, seen)
         try:
             async with LexicalRetriever.over(documents, index, self) as retriever:
                 yield retriever

@@ -68,6 +68,10 @@ class Wire:
             raise Busy("timeout", f"{at}: no answer in {self.service.timeout:g} s") from error
         except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             raise EngineError(f"{at}: cannot be called ({type(error).__name__}: {one_line(str(error))})") from error
+        except aiohttp.ClientPayloadError as error:
+            raise Busy(
+                "server_error", f"{at}: the answer cannot be read to its end ({one_line(str(error))})"
+            ) from error
         except aiohttp.ClientError as error:
             raise Busy("connection", f"{at}: cannot connect ({one_line(str(error))})") from error
         return self._read(raw, request)
@@ -91,6 +95,8 @@ class Wire:
             return json.loads(raw.body)
         except ValueError as error:
             raise EngineError(f"{at}: the answer is no JSON but {raw.message!r}") from error
+        except RecursionError:
+            raise EngineError(f"{at}: the answer is nested too deeply to be read") from None
 
 
 class HttpRetriever(Borrowing):

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +43,24 @@ class Sidecar:
         """The file that is indexed."""
         return self.recipe.source.path
 
-    async def make(self, say: Callable[[str], None]) -> None:
-        """See to it that the index is there and is that of the present file; says what it lacks, whoever made it."""
-        if not await asyncio.to_thread(self._current):
-            async with self._alone(say):
-                if not await asyncio.to_thread(self._current):
-                    await self._build(say)
-        for line in (self._manifest() or {}).get("skipped", []):
-            say(f"{self.recipe.source.name}: {line}")
+    async def make(self, say: Callable[[str], None]) -> int:
+        """See to it that the index is there and is that of the file; says what it lacks, whoever made it.
 
-    def load(self) -> tuple[FileDocuments, TextIndex]:
-        """Open the documents and the index."""
+        Returns the time of change of the file that was seen.
+        """
+        seen = await asyncio.to_thread(self._current)
+        if seen is None:
+            async with self._alone(say):
+                seen = await asyncio.to_thread(self._current)
+                if seen is None:
+                    await self._build(say)
+        known = self._manifest() or {}
+        for line in known.get("skipped", []):
+            say(f"{self.recipe.source.name}: {line}")
+        return int(known.get("changed", 0) if seen is None else seen)
+
+    def load(self, seen: int) -> tuple[FileDocuments, TextIndex]:
+        """Open the documents, of a file whose time of change `make` has seen, and the index."""
         seekable = self.recipe.source.seekable
         known = self._manifest()
         if known is None:
@@ -63,7 +70,7 @@ class Sidecar:
             mapped(self.home / "offsets", "q"),
             (self.recipe.projector if seekable else OwnNames()).document,
             lambda documents, field: self._groups(documents, groups_file(self.home, field, known["digest"]), field),
-            Unchanged(self.corpus, known["size"], known["changed"], self._taken(known["digest"])),
+            Unchanged(self.corpus, known["size"], seen, self._taken(known["digest"])),
         )
         return documents, TextIndex.open(self.home / "index", self.recipe.language)
 
@@ -80,10 +87,11 @@ class Sidecar:
             return None
         return known if isinstance(known, dict) else None
 
-    def _current(self) -> bool:
-        """Whether there is an index of the file as it is; one that was only touched, or moved with the folder, is known by its content.
+    def _current(self) -> int | None:
+        """Return the file's time of change if there is an index of it as it is, else None.
 
-        The time of the last status change tells files apart that have one size and, as copying can set it, one time.
+        A file that was only touched, or moved with the folder, is known by its content. The time of the last status
+        change tells files apart that have one size and, as copying can set it, one time.
         """
         known = self._manifest()
         try:
@@ -91,19 +99,16 @@ class Sidecar:
         except OSError as error:
             raise EngineError(f"{self.corpus}: cannot be read: {error.strerror}") from error
         if known is None or known["size"] != found.st_size or not self._whole(known["documents"]):
-            return False
+            return None
         times = {"changed": found.st_mtime_ns, "status": found.st_ctime_ns}
         same_time = known["changed"] == found.st_mtime_ns
         if same_time and (known.get("status") == found.st_ctime_ns or not os.access(self.home, os.W_OK)):
-            return True
+            return found.st_mtime_ns
         if known["digest"] != content_digest(self.corpus):
-            return False
-        try:
+            return None
+        with suppress(OSError):  # a folder that cannot be written costs the reading at the next start, nothing else
             write_json(self.home / "manifest.json", {**known, **times})
-        except OSError as error:
-            if not same_time:
-                raise self._unwritable(error) from error
-        return True
+        return found.st_mtime_ns
 
     def _whole(self, documents: int) -> bool:
         """Whether nobody has cut or taken away a part."""

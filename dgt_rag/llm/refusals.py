@@ -236,4 +236,5 @@ def busy(raw: Raw, name: str) -> Busy | None:
     kinds = {429: "rate_limit", 502: "unavailable", 503: "unavailable", 504: "unavailable"}
     kinds |= dict.fromkeys((408, 409, 425), "server_error")
     kind = kinds.get(raw.status) or ("server_error" if raw.status >= 500 else None)
-    return Busy(kind, f"{name}: {raw.message}", raw.retry_after) if kind else None
+    said = raw.message if str(raw.status) in raw.message else f"{raw.status}: {raw.message}"
+    return Busy(kind, f"{name}: {said}", raw.retry_after) if kind else None

@@ -42,6 +42,21 @@ async def test_an_index_with_vectors_of_another_make_is_refused(newest):
     assert "'vector' has dims 256, 64 is needed" in await refused(other, corpus(5))
 
 
+async def test_an_index_whose_load_was_cut_is_told_as_such_until_it_has_come_to_its_end(node):
+    one, said = engine(node.url), []
+    mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
+    assert "mend it, and the same command goes on from there" in await refused(one, mixed)
+    async with one.open(World(say=said.append)) as opened:
+        assert await opened.count() <= 1
+    (line,) = said
+    assert f"index {one.default_index!r} is not whole" in line and "the same `index` command goes on" in line
+    for more in (corpus(5), corpus(9)):
+        await load(one, [mixed[0], *more])
+        async with one.open(World(say=said.append)) as opened:
+            assert await opened.count() == 1 + len(more)
+    assert len(said) == 1
+
+
 async def test_fields_and_ids_that_cannot_be_kept_are_named(newest):
     clash = Document(doc_id="a", body="x", metadata={"content": "mine"})
     assert "document 'a' has a field 'content' of its own" in await refused(engine(newest.url), [clash])
@@ -62,7 +77,7 @@ async def test_a_text_that_the_embedder_makes_nothing_of_is_loaded_without_a_vec
     assert (await load(one, documents, World(say=said.append))).added == 3
     assert any("1 of those added have no vector" in line for line in said)
     async with one.open(World()) as opened:
-        assert [hit.document.doc_id for hit in await opened.search("picnic", 5)] == ["known", "two"]
+        assert [hit.document.doc_id for hit in await opened.search("picnic", 5)] == ["known"]
     assert (await load(one, documents)).present == 3
 
 
