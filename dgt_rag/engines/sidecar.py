@@ -132,7 +132,12 @@ class Sidecar:
         try:
             yield
         finally:
+            if not self.home.exists():
+                # nothing came of it; who waits for a lock that is gone makes a new one
+                Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
+            with suppress(OSError):  # it holds something
+                self.folder.rmdir()
 
     async def _build(self, say: Callable[[str], None]) -> None:
         """Make the index under another name and rename it; what a killed build left is removed."""
