@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgt_rag.breaker import Breaker
 from dgt_rag.dice import Dice
 from dgt_rag.errors import Busy, EndpointDown, Exhausted, ModelError
 from dgt_rag.gate import Allowance, Gate
@@ -116,6 +117,14 @@ async def test_nothing_but_429_ends_in_time_and_says_so():
 
     with pytest.raises(EndpointDown, match="nothing but 429"):
         await asyncio.gather(*(guard().call(attempt) for _ in range(1)))
+
+
+def test_nothing_but_429_is_told_once_after_some_seconds_with_the_reason():
+    said: list[str] = []
+    breaker = Breaker("there", RetryPolicy(), said.append)
+    for now in (0.0, 9.0, 11.0, 12.0):
+        breaker.ended(now, "rate_limit", "there: slow down")
+    assert said == ["there: slow down; nothing but 429 for 11 s; waiting up to 900 s"]
 
 
 async def test_errors_use_up_the_attempts_of_their_own_call_alone():

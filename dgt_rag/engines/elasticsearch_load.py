@@ -200,13 +200,16 @@ class _Loader:
 
     async def _note(self, loading: bool) -> None:
         """Note on an index of ours whether documents are being added, or were when a load was cut."""
-        if self.notes:
-            notes = {key: value for key, value in self.notes.items() if key != LOADING} | (
-                {LOADING: True} if loading else {}
-            )
-            await self.connection.ask(
-                "PUT", in_path(self.engine.default_index, "_mapping"), {"_meta": {"dgt_rag": notes}}
-            )
+        if not self.notes:
+            return
+        notes = {key: value for key, value in self.notes.items() if key != LOADING}
+        body = {"_meta": {"dgt_rag": {**notes, LOADING: True} if loading else notes}}
+        try:
+            await self.connection.ask("PUT", in_path(self.engine.default_index, "_mapping"), body)
+        except Refused as refused:
+            # who may add documents need not be one who may change an index
+            if refused.status != 403:
+                raise
 
     def _mapping(self, dims: int | None, by_terms: bool) -> Json:
         engine, projection = self.engine, self.engine.projection

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trustme
-from faulty_proxy import basic, cut, failed_shards, faulty, lost_documents, slow, status
+from faulty_proxy import Fault, basic, cut, failed_shards, faulty, lost_documents, slow, status
 from loading import SWIFT, corpus, engine, load
 
 from dgt_rag.dice import Dice
@@ -230,6 +230,13 @@ async def test_a_cut_load_goes_on_and_doubles_nothing(node):
             assert [document async for document in opened.documents()] == documents
     assert done.added + done.present == 2_500
     assert (again.added, again.present) == (0, 2_500)
+
+
+async def test_who_may_add_documents_but_not_change_an_index_loads_one_that_is_there(node, index):
+    async with faulty(node.port) as proxy:
+        proxy.plan += [Fault("_mapping"), status(403, "_mapping"), status(403, "_mapping")]
+        assert (await load(engine(proxy.url, index), corpus(45))).added == 5
+        assert not proxy.plan
 
 
 async def test_a_shard_that_is_away_while_documents_are_loaded_is_waited_for(node):
