@@ -11,7 +11,8 @@ from typing import Any
 from dgt_rag.corpus.rows import clean
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
-from dgt_rag.engines.elasticsearch_client import BUSY, Connection, Refused, connect, error_name, in_path, reason
+from dgt_rag.engines.elasticsearch_bulk import Bulk
+from dgt_rag.engines.elasticsearch_client import Connection, Refused, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_query import OWN_ID, TERMS, flat
@@ -45,7 +46,8 @@ async def load_index(engine: ElasticsearchEngine, documents: AsyncIterator[Docum
         connection = await stack.enter_async_context(connect(engine, world))
         encoder = await stack.enter_async_context(engine.embedder.open(world)) if engine.embedder else None
         identity = await asyncio.to_thread(engine.embedder.identity) if engine.embedder else None
-        loader = _Loader(engine, connection, encoder, identity, world)
+        bulk = Bulk(connection, engine.default_index)
+        loader = _Loader(engine, connection, encoder, identity, world, bulk)
         async for batch in _batches(documents):
             if worded := [one for one in batch if one.body and not one.body.isspace()]:
                 await loader.load(worded)
@@ -75,6 +77,7 @@ class _Loader:
     identity: str | None
     """What the embedder is called in the index."""
     world: World
+    bulk: Bulk
     ready: bool = False
     notes: Json = field(default_factory=dict)
     """What the index says of itself; nothing, if others made it."""
@@ -101,9 +104,7 @@ class _Loader:
             await asyncio.to_thread(_add_terms, self.terms, new, added)
         if self.encoder is not None and new:
             await self._add_vectors(self.encoder, new, {one.doc_id: one.body for one in added})
-        left = dict(new)
-        if left:
-            await self.connection.ask_with(lambda: self._bulk(left))
+        await self.bulk.add(new)
         before = self.added + self.present
         self.added += len(new)
         self.present += len(batch) - len(new)
@@ -284,26 +285,6 @@ class _Loader:
             if "error" in hit:
                 raise Busy("unavailable", f"{place}: document {hit['_id']!r}: {reason(hit)}")
         return found
-
-    async def _bulk(self, left: dict[str, Json]) -> None:
-        """Send documents once; those that the index took are no longer left."""
-        pairs = [({"create": {"_id": name}}, source) for name, source in left.items()]
-        lines = [line for pair in pairs for line in pair]
-        answer = await self.connection.attempt("POST", in_path(self.engine.default_index, "_bulk"), lines)
-        busy = ""
-        for item in (item["create"] for item in answer["items"]):
-            if item["status"] in BUSY:
-                busy = reason(item)
-            elif item["status"] < 300 or item["status"] == 409:
-                # 409: taken by an earlier try whose answer was lost
-                left.pop(item["_id"], None)
-            else:
-                raise EngineError(
-                    f"{self.connection.place}: document {item['_id']!r} does not fit index "
-                    f"{self.engine.default_index!r}: {reason(item)}; mend it, and the same command goes on from there"
-                )
-        if busy:
-            raise Busy("rate_limit", busy)
 
 
 def _add_terms(terms: Terms, sources: dict[str, Json], documents: Sequence[Document]) -> None:

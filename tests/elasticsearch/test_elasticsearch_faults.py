@@ -6,6 +6,7 @@ import json
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trustme
@@ -230,6 +231,32 @@ async def test_a_cut_load_goes_on_and_doubles_nothing(node):
             assert [document async for document in opened.documents()] == documents
     assert done.added + done.present == 2_500
     assert (again.added, again.present) == (0, 2_500)
+
+
+async def test_a_server_that_takes_less_at_once_gets_less_and_all_are_loaded(node):
+    async with faulty(node.port) as proxy:
+        proxy.plan += [status(429, "_bulk", retry_after="0"), status(413, "_bulk")]
+        assert (await load(engine(proxy.url), corpus(1000))).added == 1000
+        sent = [request.body.count(b'"create"') for request in proxy.seen if "_bulk" in request.target]
+    assert sent[:4] == [1000, 500, 250, 282] and sum(sent[2:]) == 1000
+
+
+async def test_a_document_that_a_server_can_never_take_is_refused_by_name(newest, loaded):
+    def refused(body: Any) -> Any:
+        why = "rejected execution of primary operation [coordinating_and_primary_bytes=20816122, replica_bytes=0, "
+        why += "all_bytes=20816122, primary_operation_bytes=80000192, max_primary_bytes=53687091]"
+        error = {"type": "es_rejected_execution_exception", "reason": why}
+        return {
+            "items": [{"create": {"_id": one["create"]["_id"], "status": 429, "error": error}} for one in body["items"]]
+        }
+
+    async with faulty(newest.port) as proxy:
+        proxy.plan += [Fault("_bulk", change=refused)]
+        with pytest.raises(
+            EngineError, match=r"document 'd00040' does not fit index .*: the server has not the memory"
+        ):
+            await load(engine(proxy.url, loaded), corpus(41))
+        assert len([one for one in proxy.seen if "_bulk" in one.target]) == 1
 
 
 async def test_who_may_add_documents_but_not_change_an_index_loads_one_that_is_there(node, index):
