@@ -404,6 +404,11 @@ async def test_a_corpus_that_cannot_be_indexed_leaves_nothing_beside_it(path):
     with pytest.raises(EngineError, match="no document is left"):
         await ids(FileEngine(path=path))
     assert list(path.parent.iterdir()) == [path]
+    own = path.parent / "own"
+    own.mkdir(mode=0o710)
+    with pytest.raises(EngineError, match="no document is left"):
+        await ids(FileEngine(path=path, index_dir=own))
+    assert not list(own.iterdir())
     write_corpus(corpus(), path)
     assert len(await asyncio.gather(*(ids(FileEngine(path=path)) for _ in range(4)))) == 4
 

@@ -212,6 +212,10 @@ async def test_an_answer_that_names_a_place_without_being_a_redirect_is_read() -
     ("answer", "line"),
     [
         (web.Response(text="[" * 100_000), "the answer is nested too deeply to be read"),
+        *(
+            (web.Response(text=f'[{{"id": "1", "text": "x", "deep": {"[" * deep}{"]" * deep}}}]'), "nested too deeply")
+            for deep in (150, 700)
+        ),
         (web.Response(text="[]", headers={"Content-Encoding": "gzip"}), "the answer cannot be read to its end"),
         (web.Response(text='{"detail": "d"}', status=500), r"500: d \(2 tries\)"),
     ],

@@ -140,10 +140,10 @@ def _parse_slowly(line: bytes) -> dict[str, Any]:
         raise ValueError(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
-    return _kept(record)
+    return kept(record)
 
 
-def _kept(record: object) -> dict[str, Any]:
+def kept(record: object) -> dict[str, Any]:
     """Return a mapping as JSON holds it; ValueError says why it is none that can be kept."""
     found: dict[str, Any] = clean(_mapping(record))
     return found
@@ -226,7 +226,7 @@ def _array(text: str) -> Iterator[Row]:
         except ValueError as error:
             raise Damaged(f"not JSON in item {place}: {error}; is the file cut?") from None
         try:
-            yield Row(place, -1, _kept(record))
+            yield Row(place, -1, kept(record))
         except ValueError as error:
             yield Row(place, -1, None, str(error))
         at = _after(text, at)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
+from heapq import nlargest
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +18,8 @@ from dgt_rag.world import World
 _WHO = "embedder sentence_transformers"
 _SORTED = 8
 """Batches that are handed over at once: their texts are sorted by length, so that short ones are not filled up."""
+_LOOKED_AT = 8
+"""Texts of a batch that are looked at for being too long."""
 _UNLIKE = (
     "a ferry at noon",
     "beans in the pot",
@@ -105,13 +108,17 @@ class _TransformerEncoder(LocalEncoder):
         return encode(texts, prompt=prompt, batch_size=size, show_progress_bar=False, convert_to_numpy=True)
 
     def _cut(self, texts: list[str]) -> bool:
-        """Whether the longest of the texts is longer than the model reads."""
+        """Whether one of the longest texts is longer than the model reads."""
         most, tokenizer = self.model.max_seq_length, self.model.tokenizer
         if not isinstance(most, int) or not callable(tokenizer):
             return False
-        longest = max(texts, key=len)
         # a token is a byte at least
-        return len(longest.encode()) > most < len(tokenizer(longest, truncation=False, verbose=False).input_ids)
+        long = [text for text in nlargest(_LOOKED_AT, texts, key=_bytes) if _bytes(text) > most]
+        return bool(long) and any(len(ids) > most for ids in tokenizer(long, truncation=False, verbose=False).input_ids)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
 
 
 @contextmanager

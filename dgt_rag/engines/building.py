@@ -129,8 +129,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def place_seen_from(folder: Path, path: Path) -> str:
     """Return what tells a file apart from others whose indexes stand in a folder, also when it is moved with that folder."""
-    if folder.parent == path.parent:
-        return path.name
+    return path.name if folder.parent == path.parent else seen_from(folder, path)
+
+
+def seen_from(folder: Path, path: Path) -> str:
+    """Return the way from a folder to a file."""
     try:
         return os.path.relpath(path, folder)
     except ValueError:

@@ -53,20 +53,26 @@ class Bulk:
         self.at_once = max(1, len(part) // 2)
 
     def _read(self, items: list[Json], part: Mapping[str, Json], left: dict[str, Json]) -> None:
-        busy = ""
+        busy = None
         for item in items:
             if item["status"] in BUSY:
-                busy = reason(item)
+                busy = Busy(BUSY[item["status"]], f"{self.connection.place}: {item['status']}: {reason(item)}")
                 if len(part) == 1 and _never(item):
-                    raise self._unfit(item["_id"], f"the server has not the memory for it ({busy})")
+                    raise self._unfit(item["_id"], f"the server has not the memory for it ({reason(item)})")
             elif item["status"] < 300 or item["status"] == 409:
                 # 409: taken by an earlier try whose answer was lost
                 left.pop(item["_id"], None)
-            else:
+            elif item["status"] in {400, _TOO_LARGE}:
                 raise self._unfit(item["_id"], reason(item))
+            else:
+                raise EngineError(
+                    f"{self.connection.place}: nothing can be added to index {self.index!r} ({item['status']}: "
+                    f"{reason(item)}); see that we may write to it"
+                )
         if busy:
-            self._fewer(part)
-            raise Busy("rate_limit", f"{self.connection.place}: {busy}")
+            if busy.kind == "rate_limit":
+                self._fewer(part)
+            raise busy
         self.at_once = min(self.at_once + self.at_once // 8 + 1, _MOST)
 
     def _unfit(self, name: str, why: str) -> EngineError:

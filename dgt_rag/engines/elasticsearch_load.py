@@ -15,7 +15,7 @@ from dgt_rag.engines.elasticsearch_bulk import Bulk
 from dgt_rag.engines.elasticsearch_client import Connection, Refused, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
-from dgt_rag.engines.elasticsearch_query import OWN_ID, TERMS, flat
+from dgt_rag.engines.elasticsearch_query import OURS, OWN_ID, TERMS, flat
 from dgt_rag.engines.elasticsearch_terms import FIELD, LOADING, check_notes, joined, server_analyzer
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import Busy, EngineError
@@ -24,7 +24,7 @@ from dgt_rag.world import World
 
 ID_COPY = "doc_id"
 """The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
-_NO_VECTORS = re.compile(r"\[dense_vector\]|\[similarity|\[index_options")
+_NO_VECTORS = re.compile(r"handler for type \[dense_vector\]|unsupported parameters|unknown parameter")
 """What 7.17 says, with and without the plugin, of the mapping of vectors."""
 _BATCH = 1_000
 _LARGEST = 4_000_000
@@ -79,8 +79,8 @@ class _Loader:
     world: World
     bulk: Bulk
     ready: bool = False
-    notes: Json = field(default_factory=dict)
-    """What the index says of itself; nothing, if others made it."""
+    meta: Json = field(default_factory=dict)
+    """What the index says of itself, with our notes if we made it."""
     terms: Terms | None = None
     """What makes the terms of documents, where the index holds them."""
     added: int = 0
@@ -104,6 +104,8 @@ class _Loader:
             await asyncio.to_thread(_add_terms, self.terms, new, added)
         if self.encoder is not None and new:
             await self._add_vectors(self.encoder, new, {one.doc_id: one.body for one in added})
+        if new and LOADING not in self.meta.get(OURS, {LOADING: True}):
+            await self._note({LOADING: True})
         await self.bulk.add(new)
         before = self.added + self.present
         self.added += len(new)
@@ -127,7 +129,11 @@ class _Loader:
         if not self.ready:
             raise EngineError(f"index {name!r}: there are no documents to load")
         await self.connection.ask("POST", in_path(name, "_refresh"))
-        await self._note(loading=False)
+        if LOADING in self.meta.get(OURS, {}) and not await self._note({}):
+            self.world.say(
+                f"index {name!r} is loaded whole, but we may not take the note off it that says it is not; "
+                "let somebody who may change the index run the same command once"
+            )
         self.world.say(f"index {name!r}: {self.added:,} documents added, {self.present:,} were there")
         if self.blind:
             self.world.say(
@@ -178,8 +184,7 @@ class _Loader:
                 )
             by_terms = bool(index.shape.noted("language"))
             self._check(index, self._mapping(dims, by_terms))
-            self.notes = dict(*index.shape.notes_of_each)
-            await self._note(loading=True)
+            self.meta = dict(*index.shape.metas)
         else:
             by_terms = engine.analyzer is None
             await self._make(self._mapping(dims, by_terms))
@@ -188,7 +193,7 @@ class _Loader:
 
     async def _make(self, mapping: Json) -> None:
         name = self.engine.default_index
-        self.notes = mapping["_meta"]["dgt_rag"]
+        self.meta = mapping["_meta"]
         try:
             await self.connection.ask("PUT", in_path(name), {"mappings": mapping})
         except Refused as refused:
@@ -199,18 +204,21 @@ class _Loader:
                 ) from None
             raise
 
-    async def _note(self, loading: bool) -> None:
-        """Note on an index of ours whether documents are being added, or were when a load was cut."""
-        if not self.notes:
-            return
-        notes = {key: value for key, value in self.notes.items() if key != LOADING}
-        body = {"_meta": {"dgt_rag": {**notes, LOADING: True} if loading else notes}}
+    async def _note(self, more: Json) -> bool:
+        """Change our notes on the index: whether documents are being added, or were when a load was cut.
+
+        Returns whether it could be done: who may add documents need not be one who may change an index.
+        """
+        notes = {key: value for key, value in self.meta[OURS].items() if key != LOADING}
+        meta = {**self.meta, OURS: {**notes, **more}}
         try:
-            await self.connection.ask("PUT", in_path(self.engine.default_index, "_mapping"), body)
+            await self.connection.ask("PUT", in_path(self.engine.default_index, "_mapping"), {"_meta": meta})
         except Refused as refused:
-            # who may add documents need not be one who may change an index
             if refused.status != 403:
                 raise
+            return False
+        self.meta = meta
+        return True
 
     def _mapping(self, dims: int | None, by_terms: bool) -> Json:
         engine, projection = self.engine, self.engine.projection
@@ -227,12 +235,12 @@ class _Loader:
         if dims is not None and engine.embedder is not None:
             vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
             # servers round vectors to bytes or bits by default, which moves scores by several hundredths
-            vector["index_options"] = {"type": "hnsw"}
+            vector["index_options"] = {"type": "hnsw", "m": 16, "ef_construction": 100}
             _put_field(properties, engine.vector_field, vector)
             notes["embedder"] = self.identity
         strings = {"match_mapping_type": "string", "mapping": {**keyword, "ignore_above": 1024}}
         return {
-            "_meta": {"dgt_rag": notes},
+            "_meta": {OURS: notes},
             **({"_source": {"excludes": [TERMS]}} if by_terms else {}),
             # what looks like a date in one document is none in the next
             "date_detection": False,
@@ -243,7 +251,7 @@ class _Loader:
     def _check(self, index: Index, wanted: Json) -> None:
         place = f"{self.connection.place}: index {index.name!r}"
         way_out = "use another index, or delete this one"
-        check_notes(index, wanted["_meta"]["dgt_rag"], way_out)
+        check_notes(index, wanted["_meta"][OURS], way_out)
         for path, mapping in flat(wanted["properties"]):
             found = index.shape.fields.get(path, {})
             for key in ("type", "analyzer", "dims"):

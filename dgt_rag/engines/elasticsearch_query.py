@@ -15,6 +15,8 @@ from dgt_rag.errors import EngineError
 from dgt_rag.records import Document, label_of
 
 OWN_ID = "_id"
+OURS = "dgt_rag"
+"""The key of our notes on an index."""
 TERMS = "dgt_rag_text"
 """The field of the terms in an index that `load_index` made by a language."""
 _EXACT = {"keyword", "wildcard", "constant_keyword", "boolean", "ip", "date", "version"}
@@ -52,8 +54,8 @@ class Shape:
     shards: Mapping[str, int] = field(default_factory=dict)
     """Index → how many shards it has."""
     uuids: tuple[str, ...] = ()
-    notes_of_each: tuple[Mapping[str, Any], ...] = ()
-    """What `load_index` noted about each of the indices when it made it."""
+    metas: tuple[Mapping[str, Any], ...] = ()
+    """What each of the indices says of itself, with what `load_index` noted under `OURS` when it made it."""
 
     @classmethod
     def of(cls, mappings: Json, settings: Json) -> "Shape":
@@ -66,9 +68,7 @@ class Shape:
             fields=fields,
             shards={name: int(fact.get("number_of_shards", 1)) for name, fact in facts.items()},
             uuids=tuple(str(fact.get("uuid", "")) for fact in facts.values()),
-            notes_of_each=tuple(
-                index.get("mappings", {}).get("_meta", {}).get("dgt_rag", {}) for index in mappings.values()
-            ),
+            metas=tuple(index.get("mappings", {}).get("_meta", {}) for index in mappings.values()),
         )
 
     def kind(self, path: str) -> str:
@@ -93,6 +93,11 @@ class Shape:
     def can_hold_ids(self, path: str) -> bool:
         """Say whether a field can be sorted and sampled by as the documents' ids."""
         return self.kind(path) in _WHOLE | {"keyword"} and self._listed(path)
+
+    @property
+    def notes_of_each(self) -> list[Mapping[str, Any]]:
+        """Our notes on each of the indices; empty for those that others made."""
+        return [meta.get(OURS, {}) for meta in self.metas]
 
     def noted(self, key: str) -> list[Any]:
         """Return what is noted under a key on each of the indices that have it."""

@@ -18,6 +18,8 @@ from dgt_rag.together import together
 
 _FUSED = 100
 _RRF = 60
+_DECIMALS = 6
+"""Of a nearness; what is 0 to them has nothing in common."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
             # the server's score is (1 + cosine) / 2
             found = [(2 * score - 1, one) for score, one in found]
             # what has nothing in common with the question is no hit, as in `search/vector`
-            found = [(score, one) for score, one in found if score]
+            found = [(score, one) for score, one in found if round(score, _DECIMALS)]
         return found
 
     async def _best(self, asked: Callable[[int], Json], limit: int, past_ties: bool) -> list[tuple[float, Document]]:

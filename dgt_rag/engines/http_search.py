@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from dgt_rag.corpus.advice import suggest
 from dgt_rag.corpus.read import Projector
-from dgt_rag.corpus.rows import clean
+from dgt_rag.corpus.rows import kept
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.http_request import HttpService, Request
@@ -145,8 +145,7 @@ class HttpRetriever(Borrowing):
         """Return the documents of the hits with their scores; a hit without a body or an id is told and left out."""
         pairs: list[tuple[Document, float]] = []
         for rank, hit in enumerate(hits, start=1):
-            record: dict[str, Any] = clean(hit) if isinstance(hit, dict) else {}
-            problem = self._problem(record)
+            record, problem = self._record(hit)
             if problem:
                 said = f"{problem}; it is {_shape(hit)}"
                 if rank == len(hits) and not pairs:
@@ -157,6 +156,14 @@ class HttpRetriever(Borrowing):
             record.pop(self.service.score, None)
             pairs.append((self.projector.document(record), score))
         return pairs
+
+    def _record(self, hit: Any) -> tuple[dict[str, Any], str]:
+        """Return what a hit holds, and why it is no document, if it is none."""
+        try:
+            record = kept(hit) if isinstance(hit, dict) else {}
+        except ValueError as error:
+            return {}, str(error)
+        return record, self._problem(record)
 
     def _problem(self, record: dict[str, Any]) -> str:
         try:

@@ -25,6 +25,9 @@ from dgt_rag.engines.groups import Groups, grouped
 from dgt_rag.engines.index import TextIndex
 from dgt_rag.errors import EngineError
 
+_TRIES = 20
+"""How often a folder that goes is made again."""
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -121,11 +124,11 @@ class Sidecar:
     async def _alone(self, say: Callable[[str], None]) -> AsyncIterator[None]:
         """Hold the lock of this index; whoever comes second waits."""
         lock = FileLock(self.home.with_suffix(".lock"), timeout=0)
+        new = not self.folder.exists()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not _locked(lock):
+            if not self._locked(lock):
                 say(f"{self.corpus}: another process is indexing it; waiting")
-                while not _locked(lock):
+                while not self._locked(lock):
                     await asyncio.sleep(0.05)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -133,11 +136,12 @@ class Sidecar:
             yield
         finally:
             if not self.home.exists():
-                # nothing came of it; who waits for a lock that is gone makes a new one
-                Path(lock.lock_file).unlink(missing_ok=True)
+                with suppress(OSError):  # nothing came of it; who waits for a lock that is gone makes a new one
+                    Path(lock.lock_file).unlink()
             lock.release()
-            with suppress(OSError):  # it holds something
-                self.folder.rmdir()
+            if new:
+                with suppress(OSError):  # it holds something
+                    self.folder.rmdir()
 
     async def _build(self, say: Callable[[str], None]) -> None:
         """Make the index under another name and rename it; what a killed build left is removed."""
@@ -160,6 +164,21 @@ class Sidecar:
         made.rename(self.home)
         shutil.rmtree(old, ignore_errors=True)
 
+    def _locked(self, lock: FileLock) -> bool:
+        """Take the lock if it is free; again if the folder goes meanwhile, as one that fails takes away what it made."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            except Timeout:
+                return False
+            except (FileNotFoundError, FileExistsError):
+                if not tries_left:
+                    raise
+            else:
+                return True
+        return False
+
     def _unwritable(self, error: OSError) -> EngineError:
         return EngineError(
             f"{self.corpus}: its index cannot be written in {self.folder}: {error.strerror}; "
@@ -178,14 +197,6 @@ class Sidecar:
             # a folder that cannot be written costs time at the next start, nothing else
             return groups
         return load_groups(name)
-
-
-def _locked(lock: FileLock) -> bool:
-    try:
-        lock.acquire()
-    except Timeout:
-        return False
-    return True
 
 
 async def _removed(folder: Path) -> None:

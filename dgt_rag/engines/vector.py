@@ -16,7 +16,7 @@ from dgt_rag.corpus.rows import Format
 from dgt_rag.embedders.base import AnyEmbedder
 from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
 from dgt_rag.engines.borrowed import opened
-from dgt_rag.engines.building import place_seen_from
+from dgt_rag.engines.building import seen_from
 from dgt_rag.engines.file import FileEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.errors import not_installed
@@ -101,7 +101,7 @@ class VectorEngine(SearchToolEngine):
         seen = self.model_dump(mode="json", include={"format", "projection", "filter"})
         own = hashlib.sha256(json.dumps([self.embedder.describe(), seen], sort_keys=True).encode()).hexdigest()[:12]
         if folder := self._named(world, own):
-            return folder, place_seen_from(folder.parent, self.path) if self.path else ""
+            return folder, seen_from(folder.parent, self.path) if self.path else ""
         return (self.path.with_name(f"{self.path.name}.dgt-vectors") / own, "") if self.path else None
 
     def _named(self, world: World, part: str) -> Path | None:

@@ -39,6 +39,7 @@ async def build(
             # another process may have made them meanwhile
             if store.matrix() is None:
                 await Build(store, lender, encoder, say).run()
+    await asyncio.to_thread(store.use)
     return store, matrix
 
 
@@ -52,7 +53,7 @@ async def _alone(store: VectorStore, say: Say) -> AsyncIterator[None]:
                 yield
                 return
         if not waiting:
-            say(f"{store.folder}: another process is making these vectors; waiting for it")
+            say(f"{store.folder}: another process is making vectors here; waiting for it")
         waiting = True
         await asyncio.sleep(_LOOK_AGAIN)
 
@@ -104,7 +105,7 @@ class Build:
         store = self.store
         if not vectors.shape[1]:
             raise EngineError(f"{store.folder}: the embedder gives vectors of no numbers")
-        known = Manifest(**store.origin.model_dump(), dimension=vectors.shape[1], source=store.source)
+        known = Manifest(**store.origin.model_dump(), dimension=vectors.shape[1], sources=(store.source,))
         store.start(known)
         if others := store.neighbours():
             folders = f"{len(others)} other folder{'s' if len(others) > 1 else ''}"

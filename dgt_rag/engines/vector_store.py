@@ -49,8 +49,8 @@ class Manifest(Origin):
     """What the vectors in a file are."""
 
     dimension: int = Field(ge=1)
-    source: str = ""
-    """Where their corpus stood when they were made (`Place`)."""
+    sources: tuple[str, ...] = ()
+    """Where the corpora stand that they are of (`Place`)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Place:
 
     folder: Path
     source: str = ""
-    """Where the corpus stands, in a folder that several share: vectors of this one are replaced, those of others not."""
+    """Where the corpus stands, seen from above the folder, if several share it: vectors that others use are not replaced."""
 
 
 class VectorStore:
@@ -141,12 +141,7 @@ class VectorStore:
             parts = [path for path in self._replaced() if path.suffix == ".part"]
             for path in (*parts, self.part, self.rows, self.index):
                 path.unlink(missing_ok=True)
-            draft = self.folder / "note.part"
-            try:
-                draft.write_text(json.dumps(manifest.model_dump(), indent=1) + "\n", encoding="utf-8")
-                draft.replace(self.note)
-            finally:
-                draft.unlink(missing_ok=True)
+            self._write(self.note, manifest)
             self.part.touch()
 
     def resume(self) -> tuple[Manifest | None, int]:
@@ -166,22 +161,57 @@ class VectorStore:
         with self.writing(), self.part.open("ab") as file:
             file.write(unit(vectors).tobytes())
 
+    def use(self) -> None:
+        """Note that this corpus stands on these vectors too, if they were made for another one with the same documents."""
+        known = self.manifest()
+        if known and self.source not in known.sources:
+            with suppress(OSError):  # a folder that cannot be written is not cleared either
+                self._write(self.note, known.model_copy(update={"sources": (*known.sources, self.source)}))
+
     def publish(self) -> None:
         """Remove what these rows replace, and give them their name, now that all are there."""
         with self.writing():
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
-            for path in self._replaced():
+            replaced = self._replaced()
+            self._leave()
+            for path in replaced:
                 with suppress(PermissionError):  # not every system lets go of a file that is mapped
                     path.unlink(missing_ok=True)
             self.index.unlink(missing_ok=True)
             self.part.replace(self.rows)
 
+    def _leave(self) -> None:
+        """Note on other vectors that this corpus stands on them no more."""
+        for note in self.folder.glob("*.json"):
+            with suppress(EngineError, OSError):  # one of another user costs room, nothing else
+                known = _noted(note)
+                if note != self.note and known and self.source in known.sources:
+                    left = tuple(source for source in known.sources if source != self.source)
+                    self._write(note, known.model_copy(update={"sources": left}))
+
+    def _write(self, note: Path, manifest: Manifest) -> None:
+        draft = self.folder / f"note-{os.getpid()}.part"
+        try:
+            draft.write_text(json.dumps(manifest.model_dump(), indent=1) + "\n", encoding="utf-8")
+            draft.replace(note)
+        finally:
+            draft.unlink(missing_ok=True)
+
     def _replaced(self) -> list[Path]:
-        """Return the files of other vectors of the corpus that stands there, and those that nothing is noted of."""
+        """Return the files of other vectors that no corpus but this one stands on, and those that nothing is noted of."""
         ours = [path for path in self.folder.iterdir() if path.suffix in _OURS and path.stem != self.origin.digest]
-        notes = {stem: _noted(self.folder / f"{stem}.json") for stem in {path.stem for path in ours}}
-        return [path for path in ours if (note := notes[path.stem]) is None or note.source == self.source]
+        used = {stem for stem in {path.stem for path in ours} if self._used(self.folder / f"{stem}.json")}
+        return [path for path in ours if path.stem not in used]
+
+    def _used(self, note: Path) -> bool:
+        """Whether another corpus stands on vectors, as far as their note can be read."""
+        try:
+            known = _noted(note)
+        except EngineError:
+            return True
+        sources = set(known.sources) - {self.source} if known else set()
+        return any((self.folder.parent / source).exists() for source in sources)
 
 
 def _noted(path: Path) -> Manifest | None:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import CorpusError, EngineError
 from dgt_rag.records import Document
 from dgt_rag.samplers.base import Source
 from dgt_rag.samplers.random import DrawingSampler
@@ -32,8 +32,8 @@ class RelatedSampler(DrawingSampler):
         while True:
             try:
                 hits = await source.retriever.search(query, limit, where)
-            except EngineError:
-                if near is drawn:
+            except EngineError as error:
+                if near is drawn or isinstance(error, CorpusError):
                     raise
                 # a service may give no more at once
                 return near

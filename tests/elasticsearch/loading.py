@@ -1,12 +1,16 @@
 """What the tests of `search/elasticsearch` share: documents, an index of them, an embedder without weights."""
 
 import hashlib
+import json
 import math
 import re
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
+
+from launcher import Node
 
 from dgt_rag.embedders.base import Embedder, Encoder, TextKind
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
@@ -32,6 +36,14 @@ def corpus(count: int = 60) -> list[Document]:
         )
         for number in range(count)
     ]
+
+
+def call(node: Node, method: str, path: str, body: object = None) -> Any:
+    """Send a request past the engine."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(node.url + path, data, {"content-type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 async def stream(documents: Iterable[Document]) -> AsyncIterator[Document]:

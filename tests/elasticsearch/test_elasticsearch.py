@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from launcher import Node
-from loading import FewWordEmbedder, WordEmbedder, corpus, engine, load
+from loading import FewWordEmbedder, WordEmbedder, call, corpus, engine, load
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
@@ -41,14 +41,6 @@ class Indices:
             loader.start()
             loader.join()
         return one
-
-
-def call(node: Node, method: str, path: str, body: object = None) -> object:
-    """Send a request past the engine."""
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(node.url + path, data, {"content-type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 async def test_what_is_loaded_is_streamed_back_equal_and_in_the_order_of_ids(node):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 from faulty_proxy import Fault, basic, cut, failed_shards, faulty, lost_documents, slow, status
-from loading import SWIFT, corpus, engine, load
+from loading import SWIFT, call, corpus, engine, load
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
@@ -263,7 +263,21 @@ async def test_who_may_add_documents_but_not_change_an_index_loads_one_that_is_t
     async with faulty(node.port) as proxy:
         proxy.plan += [Fault("_mapping"), status(403, "_mapping"), status(403, "_mapping")]
         assert (await load(engine(proxy.url, index), corpus(45))).added == 5
-        assert not proxy.plan
+        assert len(proxy.plan) == 1
+    one, said = engine(node.url), []
+    mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
+    with pytest.raises(EngineError, match="does not fit"):
+        await load(one, mixed)
+    async with faulty(node.port) as proxy:
+        proxy.plan += [Fault("_mapping"), status(403, "_mapping")]
+        await load(engine(proxy.url, one.default_index), [mixed[0]], World(say=said.append))
+    assert any("is loaded whole, but we may not take the note off it" in line for line in said)
+
+
+async def test_who_may_not_write_is_told_so_and_no_document_is_blamed(newest, loaded):
+    call(newest, "PUT", f"/{loaded}/_settings", {"index.blocks.write": True})
+    with pytest.raises(EngineError, match=r"nothing can be added to index .* \(403: .*see that we may write to it"):
+        await load(engine(newest.url, loaded), corpus(45))
 
 
 async def test_a_shard_that_is_away_while_documents_are_loaded_is_waited_for(node):

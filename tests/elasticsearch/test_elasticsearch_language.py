@@ -1,7 +1,6 @@
 """`language` on real servers of each generation: ranked as by our own lexical engines, and what has no such terms."""
 
 import json
-import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 from launcher import Node
-from loading import corpus, engine, load
+from loading import call, corpus, engine, load
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.analysis import Language
@@ -111,13 +110,6 @@ async def test_words_are_found_by_another_form(node, language):
     async with one.open(World()) as opened:
         assert (await opened.search(question, 3))[0].document.doc_id == name
     assert (await load(one, ODD)).present == len(ODD)
-
-
-def call(node: Node, method: str, path: str, body: object) -> None:
-    """Send a request past the engine."""
-    headers = {"content-type": "application/json"}
-    request = urllib.request.Request(node.url + path, json.dumps(body).encode(), headers, method=method)
-    urllib.request.urlopen(request, timeout=30).close()
 
 
 async def told(one: ElasticsearchEngine) -> str:

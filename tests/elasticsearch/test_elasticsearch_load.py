@@ -1,7 +1,7 @@
 """Loading documents into a real index: what is refused, and that nothing is changed by it."""
 
 import pytest
-from loading import FewWordEmbedder, WordEmbedder, corpus, engine, load
+from loading import FewWordEmbedder, WordEmbedder, call, corpus, engine, load
 
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
@@ -55,6 +55,19 @@ async def test_an_index_whose_load_was_cut_is_told_as_such_until_it_has_come_to_
         async with one.open(World(say=said.append)) as opened:
             assert await opened.count() == 1 + len(more)
     assert len(said) == 1
+
+
+async def test_a_load_that_adds_nothing_changes_nothing_of_what_an_index_says_of_itself(newest):
+    one, said = engine(newest.url), []
+    await load(one, corpus(5))
+    kept = {"_meta": {"owner": "archive", "dgt_rag": {**one.made}}}
+    call(newest, "PUT", f"/{one.default_index}/_mapping", kept)
+    assert "holds another document" in await refused(one, [corpus(5)[3].model_copy(update={"body": "other words"})])
+    async with one.open(World(say=said.append)):
+        assert not said
+    await load(one, corpus(9))
+    found = call(newest, "GET", f"/{one.default_index}/_mapping")
+    assert found[one.default_index]["mappings"]["_meta"] == kept["_meta"]
 
 
 async def test_fields_and_ids_that_cannot_be_kept_are_named(newest):

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from launcher import Node
-from loading import FewWordEmbedder, corpus, engine, load
+from loading import FewWordEmbedder, call, corpus, engine, load
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
@@ -34,14 +33,6 @@ iteration_stages:
   - name: lm/user/rag
   - name: lm/assistant/rag/live
 """
-
-
-def call(node: Node, method: str, path: str, body: object) -> None:
-    """Send a request past the engine."""
-    data = json.dumps(body).encode()
-    request = urllib.request.Request(node.url + path, data, {"content-type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30):
-        pass
 
 
 def made(node: Node, fields: Mapping[str, Any], documents: Mapping[str, Any], **settings: Any) -> ElasticsearchEngine:
