@@ -21,7 +21,7 @@ def leave_when_interrupted() -> None:
         signal.signal(signal.SIGINT, _leave)
 
 
-def done(work: Coroutine[Any, Any, Result]) -> Result:
+def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:
     """Return what the work returns; on Ctrl-C it is cancelled, so that it closes what it has open.
 
     Raises:

@@ -11,7 +11,7 @@ from dgt_rag.corpus.markers import marked
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
 from dgt_rag.errors import DgtError, Exit, TaskError
-from dgt_rag.interrupts import done
+from dgt_rag.interrupts import run_to_end
 from dgt_rag.llm.probe import probe
 from dgt_rag.pipeline.opening import offered_tools
 from dgt_rag.prompts import Prompts
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         try:
             task = load_path(path, args).task
             print(f"{path}: {task.task_name}")
-            done(_check(task, args.online))
+            run_to_end(_check(task, args.online))
         except DgtError as error:
             print(error, file=sys.stderr)
             codes.append(error.exit_code)

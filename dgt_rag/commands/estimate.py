@@ -14,7 +14,7 @@ from dgt_rag.commands.tasks import add_task_arguments, load_one, say
 from dgt_rag.errors import Exit, TaskError, told_by
 from dgt_rag.executors.local import work_off
 from dgt_rag.guard import Guards
-from dgt_rag.interrupts import done
+from dgt_rag.interrupts import run_to_end
 from dgt_rag.pipeline.opening import opened
 from dgt_rag.records import ConversationDataPoint
 from dgt_rag.store.calls import Calls, open_calls
@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         raise TaskError(f"--pilot {args.pilot}: at least 1")
     overrides = [f"num_outputs={args.num_outputs}"] if args.num_outputs is not None else []
     task = load_one(args, *overrides).task
-    pilot = done(make_pilot(task, args.pilot))
+    pilot = run_to_end(make_pilot(task, args.pilot))
     print("\n".join(told(task, pilot)))
     return Exit.MADE if pilot.kept else Exit.NOTHING_KEPT
 

@@ -9,7 +9,7 @@ from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, o
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
 from dgt_rag.errors import Exit, TaskError
-from dgt_rag.interrupts import done
+from dgt_rag.interrupts import run_to_end
 from dgt_rag.plugins import unknown
 from dgt_rag.report.retrieval import (
     Figure,
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
     for name in names:
         engine_named(task, name)
     queries = _of_form(read_queries(args.queries), args.form)
-    scores = done(_measure(task, names, queries, read_grades(args.qrels)))
+    scores = run_to_end(_measure(task, names, queries, read_grades(args.qrels)))
     print(
         "\n".join(line for form, some in groupby(scores, lambda score: score.form) for line in table(form, list(some)))
     )

@@ -15,7 +15,7 @@ from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_load import load_index
 from dgt_rag.errors import Exit, TaskError
 from dgt_rag.guard import Guards
-from dgt_rag.interrupts import done
+from dgt_rag.interrupts import run_to_end
 from dgt_rag.plugins import unknown
 from dgt_rag.records import Document
 from dgt_rag.task import Task
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
         raise TaskError(
             f"engine {args.engine!r} is a {engine.plugin_name()}, which needs no loading; a search/elasticsearch engine is wanted"
         )
-    done(_load(task, engine, args.source or _other(task, args.engine), args.on_bad_line))
+    run_to_end(_load(task, engine, args.source or _other(task, args.engine), args.on_bad_line))
     return Exit.MADE
 
 

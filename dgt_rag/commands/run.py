@@ -13,7 +13,7 @@ from dgt_rag.commands.display import Display, tell_result
 from dgt_rag.commands.tasks import add_task_arguments, load_tasks
 from dgt_rag.errors import DgtError, TaskError, told_by
 from dgt_rag.guard import Guards
-from dgt_rag.interrupts import done
+from dgt_rag.interrupts import run_to_end
 from dgt_rag.pipeline.run import RunResult, run_task
 from dgt_rag.pipeline.way import Way
 from dgt_rag.task import Task
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     _collect_seldom()
     with Display(quiet=args.quiet) as display:
         try:
-            ended = done(_run_all(tasks, args, display))
+            ended = run_to_end(_run_all(tasks, args, display))
         except asyncio.CancelledError as stop:
             raise KeyboardInterrupt from stop
     for one in ended:

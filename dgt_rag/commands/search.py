@@ -13,7 +13,7 @@ from dgt_rag.engines.guarded import guarded
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.engines.tool_schema import problem_of
 from dgt_rag.errors import Dropped, Exit, TaskError
-from dgt_rag.interrupts import done
+from dgt_rag.interrupts import run_to_end
 from dgt_rag.pipeline.opening import in_order
 from dgt_rag.records import FoundDocument, ToolCall
 from dgt_rag.report.conversation import printable
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
     task = load_one(args).task
     for name in args.engine or ():
         engine_named(task, name)
-    done(_search(task, question, args))
+    run_to_end(_search(task, question, args))
     return Exit.MADE
 
 

@@ -104,7 +104,7 @@ class _Loader:
             await asyncio.to_thread(_add_terms, self.terms, new, added)
         if self.encoder is not None and new:
             await self._add_vectors(self.encoder, new, {one.doc_id: one.body for one in added})
-        if new and LOADING not in self.meta.get(OURS, {LOADING: True}):
+        if new and not self.added and LOADING not in self.meta.get(OURS, {LOADING: True}):
             await self._note({LOADING: True})
         await self.bulk.add(new)
         before = self.added + self.present
