@@ -27,7 +27,10 @@ from search_speed import Contest
 from synthetic_corpus import queries, sentences, write
 
 from dgt_rag.dice import Dice
+from dgt_rag.engines.base import Where
+from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.file import FileEngine
+from dgt_rag.records import Hit
 from dgt_rag.world import World
 
 T = TypeVar("T")
@@ -137,6 +140,18 @@ def sample(path: Path, folder: Path) -> list[str]:
     return asyncio.run(work())
 
 
+class Accompanied(Borrowing):
+    """An engine whose caller is not alone on its event loop, as in a run: its searches leave the loop to others."""
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        """Search while another task waits."""
+        other = asyncio.create_task(asyncio.Event().wait())
+        try:
+            return await self.lender.search(query, limit, where)
+        finally:
+            other.cancel()
+
+
 def search(path: Path, folder: Path, raw: Path) -> list[str]:
     """Let searches take turns with those of tantivy alone."""
 
@@ -145,6 +160,7 @@ def search(path: Path, folder: Path, raw: Path) -> list[str]:
         async with FileEngine(path=path, index_dir=folder).open(World()) as retriever:
             contest.library("tantivy", RawTantivy(raw).search, Analysis())
             contest.engine("search/file", retriever)
+            contest.engine("search/file, beside another task", Accompanied(retriever))
             await contest.run()
         return contest.lines()
 

@@ -198,6 +198,17 @@ async def test_a_search_of_many_documents_leaves_the_loop_to_others():
         assert turns > 1 and len(await asked) == 5
 
 
+async def test_a_search_of_very_many_documents_leaves_the_loop_to_others_if_there_are_any(tmp_path):
+    async with FileEngine(path=write_corpus(list(many(100_001)), tmp_path / "c.jsonl")).open(World()) as retriever:
+        with pytest.raises(StopIteration) as at_once:
+            retriever.search(WORDS[0], 5).send(None)
+        asked, turns = asyncio.ensure_future(retriever.search(WORDS[0], 5)), 0
+        while not asked.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 1 and len(await asked) == 5 and await asked == at_once.value.value
+
+
 async def test_an_engine_that_is_closed_has_nothing_that_still_reads(tmp_path):
     path = write_corpus(list(many(3000)), tmp_path / "c.jsonl")
     async with FileEngine(path=path).open(World()) as retriever:
