@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -311,6 +312,24 @@ def test_what_cannot_be_unpacked_is_refused_with_the_way_out(suffix, tmp_path):
     packed[len(packed) // 2 : len(packed) // 2 + 8] = b"\xff" * 8
     path.write_bytes(packed)
     assert str(path) in refusal(path, on_bad_line="skip")
+
+
+@pytest.mark.parametrize("rows", [10, 100_000])
+def test_a_full_disk_while_a_file_is_unpacked_is_told_as_one(rows, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install 'dgt-rag[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"id": [f"d{n}" for n in range(rows)], "text": [f"some text {n}" for n in range(rows)]})
+    parquet.write_table(table, tmp_path / "c.parquet")
+    whole = (tmp_path / "c.parquet").read_bytes()
+    (tmp_path / "c.parquet.gz").write_bytes(gzip.compress(whole))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 1, hard))
+    try:
+        refused = refusal(tmp_path / "c.parquet.gz")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "where no room is left (File too large); set TMPDIR to a folder with room" in refused
+    assert "damaged" not in refused
 
 
 def test_utf_16_is_named(tmp_path):

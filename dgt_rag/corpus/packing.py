@@ -1,10 +1,11 @@
 """Opening a corpus file, unpacked if it is packed by gzip or zstd; one that was cut is refused, not taken for the whole."""
 
+import errno
 import gzip
 import io
 import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -12,6 +13,7 @@ from typing import IO, Any
 from dgt_rag.errors import CorpusError
 
 _BUFFER = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 14
 """Packed bytes unpacked at once; few, as they may grow a thousandfold."""
 
@@ -35,8 +37,17 @@ def seekable(file: io.BufferedReader) -> IO[bytes]:
         return file
     with ExitStack() as stack:
         copy = stack.enter_context(tempfile.TemporaryFile())
-        shutil.copyfileobj(file, copy, _BUFFER)
-        copy.seek(0)
+        try:
+            shutil.copyfileobj(file, copy, _BUFFER)
+            copy.seek(0)
+        except OSError as error:
+            # closing writes what is left, and would fail again
+            with suppress(OSError):
+                copy.close()
+            if error.errno not in _NO_ROOM:
+                raise
+            where = f"is unpacked in {tempfile.gettempdir()}, where no room is left ({error.strerror})"
+            raise CorpusError(f"{file.name}: {where}; set TMPDIR to a folder with room") from error
         stack.pop_all()
     return copy
 
