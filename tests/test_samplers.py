@@ -181,11 +181,14 @@ class Capped(Listed):
     def __init__(self, documents: list[Document], most: int) -> None:
         super().__init__(documents)
         self.most = most
+        self.ends = False
+        """Whether it refuses all after what it has refused."""
         self.asked: list[int] = []
 
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
         self.asked.append(limit)
         if limit > self.most:
+            self.most = 0 if self.ends else self.most
             raise EngineError("size must be at most so much")
         return await super().search(query, limit, where)
 
@@ -195,13 +198,13 @@ async def test_related_takes_what_a_service_gives_and_looks_no_further_than_it_s
     other = Document(doc_id="other", body="bike brakes worn")
     shelf = Capped([*copies, other], most=20)
     (got,) = await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
-    assert len(got) == 1 and shelf.asked == [6, 24]
+    assert len(got) == 1 and shelf.asked == [6, 24, 6]
     shelf.most, before = 5000, len(shelf.asked)
     await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
     assert shelf.asked[before:] == [6, 24, 96, 384, 1000]
-    shelf.most = 3
-    with pytest.raises(EngineError, match="size must be"):
-        await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+    for shelf.most, shelf.ends in ((3, False), (20, True)):
+        with pytest.raises(EngineError, match="size must be"):
+            await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
 
 
 @settings(deadline=None)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from dgt_rag.errors import CorpusError, EngineError
+from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 from dgt_rag.samplers.base import Source
 from dgt_rag.samplers.random import DrawingSampler
@@ -26,17 +26,19 @@ class RelatedSampler(DrawingSampler):
         drawn = await self.draw(source, 1, where)
         if not drawn or k == 1:
             return drawn
-        first, limit = drawn[0], 2 * k
+        first, limit, served = drawn[0], 2 * k, 0
         query = f"{first.title}\n{first.body[:_LEADING]}".strip()
         near = drawn
         while True:
             try:
                 hits = await source.retriever.search(query, limit, where)
-            except EngineError as error:
-                if near is drawn or isinstance(error, CorpusError):
+            except EngineError:
+                if near is drawn:
                     raise
-                # a service may give no more at once
+                # a service may give no more at once; one that gives nothing any more says so again
+                await source.retriever.search(query, served, where)
                 return near
+            served = limit
             near = _different([first, *(hit.document for hit in hits)])[:k]
             if len(near) == k or len(hits) < limit or limit >= _DEEPEST:
                 return near
