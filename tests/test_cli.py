@@ -429,7 +429,7 @@ def test_eval_retrieval_sets_engines_side_by_side(demo, capsys):
     code, out, _ = said(capsys, *words, "--form", "short")
     assert code == 0
     assert out.splitlines() == [
-        "1 queries of form short",
+        "1 query of form short",
         "engine     nDCG@10                Recall@5               MRR@10                 nDCG@10 above retriever",
         "retriever  1.000 (1.000…1.000)    1.000 (1.000…1.000)    1.000 (1.000…1.000)",
         "other      1.000 (1.000…1.000)    1.000 (1.000…1.000)    1.000 (1.000…1.000)    +0.000 (+0.000…+0.000)",
@@ -445,13 +445,16 @@ def test_eval_retrieval_warns_of_judged_documents_that_the_corpus_lacks(demo, ca
     Path("qrels.tsv").write_text("1\tlate\t2\n")
     words = ["eval-retrieval", "demo/task.yaml", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"]
     assert said(capsys, *words)[::2] == (0, "")
-    line = "warning: engine retriever: its corpus has {} judged documents; do the ids of judgements and corpus agree?\n"
+    line = "warning: engine retriever: the corpus has {} judged documents; do the ids of judgements and corpus agree?\n"
     Path("qrels.tsv").write_text("1\tlate\t2\n1\tother-1\t1\n")
     assert said(capsys, *words)[::2] == (0, line.format("1 of the 2"))
     Path("qrels.tsv").write_text("1\tother-1\t1\n")
     code, out, err = said(capsys, *words)
     assert (code, err) == (0, line.format("0 of the 1"))
     assert "0.000" in out
+    words.append("tools.engines.other={type: search/in_memory, path: documents.jsonl}")
+    both = said(capsys, *words, "--engine", "retriever", "--engine", "other")[2]
+    assert both == line.format("0 of the 1").replace("engine retriever", "engines retriever, other")
 
 
 def test_what_a_link_names_is_read_by_the_name_of_the_link(demo, capsys):

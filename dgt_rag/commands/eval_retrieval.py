@@ -75,10 +75,13 @@ async def _measure(task: Task, names: Sequence[str], queries: Sequence[Query], g
         scores = await evaluate(
             {name: retrievers[name] for name in names}, queries, grades, Dice(task.seed, "eval-retrieval")
         )
+        lacking: dict[str, list[str]] = {}
         for name in names:
             missed = not any(score.ndcg_at_10.value for score in scores if score.engine == name)
-            if lacking := await _lacking(retrievers[name], grades, missed):
-                say(f"warning: engine {name}: {lacking}")
+            lacking.setdefault(await _lacking(retrievers[name], grades, missed), []).append(name)
+        for what, of in lacking.items():
+            if what:
+                say(f"warning: {'engine' if len(of) == 1 else 'engines'} {', '.join(of)}: {what}")
         return scores
 
 
@@ -93,14 +96,14 @@ async def _lacking(retriever: Retriever, grades: Grades, missed: bool) -> str:
         return "no judged document was found; do the ids of judgements and corpus agree?" if missed else ""
     if present == judged:
         return ""
-    return f"its corpus has {present:,} of the {judged:,} judged documents; do the ids of judgements and corpus agree?"
+    return f"the corpus has {present:,} of the {judged:,} judged documents; do the ids of judgements and corpus agree?"
 
 
 def table(form: str, scores: Sequence[RetrievalScore]) -> Iterator[str]:
     """Return the lines of a table: a mean and its 95 % confidence interval for each engine and measure."""
     first = scores[0]
     skipped = f"; {first.unjudged} without a relevant document were not asked" if first.unjudged else ""
-    yield f"{first.queries} queries{f' of form {form}' if form else ''}{skipped}"
+    yield f"{first.queries} {'query' if first.queries == 1 else 'queries'}{f' of form {form}' if form else ''}{skipped}"
     width = max(6, *(len(score.engine) for score in scores))
     above = f"nDCG@10 above {first.engine}" if len(scores) > 1 else ""
     yield f"{'engine':<{width}}  {'nDCG@10':<23}{'Recall@5':<23}{'MRR@10':<23}{above}".rstrip()

@@ -90,7 +90,8 @@ async def _show(tool: SearchTool, question: str) -> None:
         print(f"nothing: the conversation would be dropped: {printable(why.detail)}")
         return
     seconds = time.perf_counter() - started
-    print(f"{len(result.result or ())} hits in {seconds * 1000:.1f} ms: {printable(question)}")
+    hits = len(result.result or ())
+    print(f"{hits} {'hit' if hits == 1 else 'hits'} in {seconds * 1000:.1f} ms: {printable(question)}")
     for hit in result.result or ():
         print("\n".join(_lines(hit, question)))
 
