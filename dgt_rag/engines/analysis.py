@@ -74,7 +74,8 @@ def prepare(text: str) -> str:
 
 def prepare_query(text: str) -> str:
     """Return a query as `prepare` does, cut where no reader would have gone on."""
-    return prepare(text if len(text) <= _MAX_QUERY else text[:_MAX_QUERY])
+    text = text if len(text) <= _MAX_QUERY else text[:_MAX_QUERY]
+    return text if text.isascii() else prepare(text)
 
 
 def _signs(run: re.Match[str]) -> str:

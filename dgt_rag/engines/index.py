@@ -83,7 +83,7 @@ class Terms:
 
     def of_query(self, query: str) -> dict[str, int]:
         """Return the terms of a query with their numbers: a `Counter`, if they may be other than 1."""
-        text = query if len(query) < MAX_TERMS and query.isascii() else prepare_query(query)
+        text = prepare_query(query)
         found = self._ask(text) or self._read(text)
         terms = dict.fromkeys(found, 1)
         if len(terms) < len(found):
