@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 from dgt_rag.corpus.rows import clean
 from dgt_rag.embedders.base import Encoder
@@ -15,15 +14,14 @@ from dgt_rag.engines.elasticsearch_bulk import Bulk
 from dgt_rag.engines.elasticsearch_client import Connection, Refused, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
-from dgt_rag.engines.elasticsearch_query import OURS, OWN_ID, TERMS, flat
-from dgt_rag.engines.elasticsearch_terms import FIELD, LOADING, check_notes, joined, server_analyzer
+from dgt_rag.engines.elasticsearch_mapping import check_shape, fields_of, mapping_of, put
+from dgt_rag.engines.elasticsearch_query import OURS, TERMS
+from dgt_rag.engines.elasticsearch_terms import LOADING, joined
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import Busy, EngineError
 from dgt_rag.records import Document
 from dgt_rag.world import World
 
-ID_COPY = "doc_id"
-"""The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
 _NO_VECTORS = re.compile(r"handler for type \[dense_vector\]|unsupported parameters|unknown parameter")
 """What 7.17 says, with and without the plugin, of the mapping of vectors."""
 _BATCH = 1_000
@@ -118,7 +116,7 @@ class _Loader:
         vectors = await encoder.embed([*said.values()], "passage")
         found = {name: vector for name, vector in zip(said, vectors, strict=True) if any(vector)}
         for name, vector in found.items():
-            _put(new[name], self.engine.vector_field, vector)
+            put(new[name], self.engine.vector_field, vector)
         self.blind += len(new) - len(found)
 
     async def finish(self) -> Loaded:
@@ -143,21 +141,18 @@ class _Loader:
         return Loaded(self.added, self.present)
 
     def _source(self, document: Document) -> tuple[str, Json]:
-        projection = self.engine.projection
         if not document.doc_id or len(document.doc_id.encode()) > 512:
             raise EngineError(f"doc_id {document.doc_id[:60]!r}: Elasticsearch takes ids of 1 to 512 bytes; shorten it")
         source: Json = dict(document.metadata)
-        id_path = ID_COPY if projection.doc_id == OWN_ID else projection.doc_id
-        ours = {projection.body: document.body, id_path: document.doc_id}
-        ours |= {projection.title or "title": document.title, projection.domain or "domain": document.domain}
-        for path, value in ours.items():
+        for name, path in fields_of(self.engine.projection).items():
+            value = getattr(document, name)
             if path in document.metadata:
                 raise EngineError(
                     f"document {document.doc_id!r} has a field {path!r} of its own, which the index needs for ours; "
                     "name another one in `projection`"
                 )
             if value:
-                _put(source, path, value)
+                put(source, path, value)
         if self.terms is not None and TERMS in source:
             raise EngineError(
                 f"document {document.doc_id!r} has a field {TERMS!r}, which the index needs for the terms of `language`; "
@@ -183,11 +178,11 @@ class _Loader:
                     f"name one of them as `default_index`: {names}"
                 )
             by_terms = bool(index.shape.noted("language"))
-            self._check(index, self._mapping(dims, by_terms))
+            check_shape(index, mapping_of(engine, dims, self.identity, by_terms))
             self.meta = dict(*index.shape.metas)
         else:
             by_terms = engine.analyzer is None
-            await self._make(self._mapping(dims, by_terms))
+            await self._make(mapping_of(engine, dims, self.identity, by_terms))
         self.terms = await asyncio.to_thread(Terms, engine.language) if by_terms else None
         self.ready = True
 
@@ -219,52 +214,6 @@ class _Loader:
             return False
         self.meta = meta
         return True
-
-    def _mapping(self, dims: int | None, by_terms: bool) -> Json:
-        engine, projection = self.engine, self.engine.projection
-        text = {"type": "text", "analyzer": engine.analyzer or server_analyzer(engine.language)}
-        keyword: Json = {"type": "keyword"}
-        properties: Json = {}
-        notes = {**engine.made, LOADING: True}
-        _put_field(properties, projection.body, text)
-        _put_field(properties, projection.title or "title", text)
-        _put_field(properties, projection.domain or "domain", keyword)
-        _put_field(properties, ID_COPY if projection.doc_id == OWN_ID else projection.doc_id, keyword)
-        if by_terms:
-            _put_field(properties, TERMS, FIELD)
-        if dims is not None and engine.embedder is not None:
-            vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
-            # servers round vectors to bytes or bits by default, which moves scores by several hundredths
-            vector["index_options"] = {"type": "hnsw", "m": 16, "ef_construction": 100}
-            _put_field(properties, engine.vector_field, vector)
-            notes["embedder"] = self.identity
-        strings = {"match_mapping_type": "string", "mapping": {**keyword, "ignore_above": 1024}}
-        return {
-            "_meta": {OURS: notes},
-            **({"_source": {"excludes": [TERMS]}} if by_terms else {}),
-            # what looks like a date in one document is none in the next
-            "date_detection": False,
-            "dynamic_templates": [{"strings": strings}],
-            "properties": properties,
-        }
-
-    def _check(self, index: Index, wanted: Json) -> None:
-        place = f"{self.connection.place}: index {index.name!r}"
-        way_out = "use another index, or delete this one"
-        check_notes(index, wanted["_meta"][OURS], way_out)
-        for path, mapping in flat(wanted["properties"]):
-            found = index.shape.fields.get(path, {})
-            for key in ("type", "analyzer", "dims"):
-                if mapping.get(key) != found.get(key):
-                    raise EngineError(
-                        f"{place} is of another shape: {path!r} has {key} {found.get(key)}, "
-                        f"{mapping.get(key)} is needed; {way_out}"
-                    )
-        made_by = next(iter(index.shape.noted("embedder")), None)
-        if made_by != self.identity:
-            raise EngineError(
-                f"{place} holds vectors made by {made_by or 'nothing'}, not by {self.identity}; {way_out}"
-            )
 
     async def _new(self, sources: dict[str, Json]) -> dict[str, Json]:
         """Return the documents that are not there; one that is there with other content is refused."""
@@ -298,16 +247,3 @@ class _Loader:
 def _add_terms(terms: Terms, sources: dict[str, Json], documents: Sequence[Document]) -> None:
     for one in documents:
         sources[one.doc_id][TERMS] = joined(terms.of_document(one.title, one.body))
-
-
-def _put(source: Json, path: str, value: Any) -> None:
-    head, _, rest = path.partition(".")
-    if rest:
-        source[head] = dict(source.get(head) or {})
-        _put(source[head], rest, value)
-    else:
-        source[head] = value
-
-
-def _put_field(properties: Json, path: str, mapping: Json) -> None:
-    _put(properties, path.replace(".", ".properties."), mapping)

@@ -1,0 +1,85 @@
+"""The shape that `index` gives an index, made from the engine's projection, and whether one that is there has it."""
+
+from typing import Any
+
+from dgt_rag.engines.base import Projection
+from dgt_rag.engines.elasticsearch import ElasticsearchEngine
+from dgt_rag.engines.elasticsearch_cluster import Json
+from dgt_rag.engines.elasticsearch_index import Index
+from dgt_rag.engines.elasticsearch_query import OURS, OWN_ID, TERMS, flat
+from dgt_rag.engines.elasticsearch_terms import FIELD, LOADING, check_notes, server_analyzer
+from dgt_rag.errors import EngineError
+
+_ID_COPY = "doc_id"
+"""The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
+_KEYWORD: Json = {"type": "keyword"}
+
+
+def fields_of(projection: Projection) -> dict[str, str]:
+    """Return in which fields of an index our own are."""
+    return {
+        "body": projection.body,
+        "doc_id": _ID_COPY if projection.doc_id == OWN_ID else projection.doc_id,
+        "title": projection.title or "title",
+        "domain": projection.domain or "domain",
+    }
+
+
+def mapping_of(engine: ElasticsearchEngine, dims: int | None, identity: str | None, by_terms: bool) -> Json:
+    """Return the mapping of an index, with our notes; `identity` is what the embedder is called, `dims` what it makes."""
+    paths = fields_of(engine.projection)
+    text = {"type": "text", "analyzer": engine.analyzer or server_analyzer(engine.language)}
+    properties: Json = {}
+    notes = {**engine.made, LOADING: True}
+    for name, mapping in {"body": text, "title": text, "domain": _KEYWORD, "doc_id": _KEYWORD}.items():
+        _put_field(properties, paths[name], mapping)
+    if by_terms:
+        _put_field(properties, TERMS, FIELD)
+    if dims is not None:
+        vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
+        # servers round vectors to bytes or bits by default, which moves scores by several hundredths
+        vector["index_options"] = {"type": "hnsw", "m": 16, "ef_construction": 100}
+        _put_field(properties, engine.vector_field, vector)
+        notes["embedder"] = identity
+    strings = {"match_mapping_type": "string", "mapping": {**_KEYWORD, "ignore_above": 1024}}
+    return {
+        "_meta": {OURS: notes},
+        **({"_source": {"excludes": [TERMS]}} if by_terms else {}),
+        # what looks like a date in one document is none in the next
+        "date_detection": False,
+        "dynamic_templates": [{"strings": strings}],
+        "properties": properties,
+    }
+
+
+def check_shape(index: Index, wanted: Json) -> None:
+    """Refuse an index that another mapping made than the one wanted."""
+    place = f"{index.connection.place}: index {index.name!r}"
+    way_out = "use another index, or delete this one"
+    notes = wanted["_meta"][OURS]
+    check_notes(index, notes, way_out)
+    for path, mapping in flat(wanted["properties"]):
+        found = index.shape.fields.get(path, {})
+        for key in ("type", "analyzer", "dims"):
+            if mapping.get(key) != found.get(key):
+                raise EngineError(
+                    f"{place} is of another shape: {path!r} has {key} {found.get(key)}, "
+                    f"{mapping.get(key)} is needed; {way_out}"
+                )
+    made_by, identity = next(iter(index.shape.noted("embedder")), None), notes.get("embedder")
+    if made_by != identity:
+        raise EngineError(f"{place} holds vectors made by {made_by or 'nothing'}, not by {identity}; {way_out}")
+
+
+def put(source: Json, path: str, value: Any) -> None:
+    """Put a value under a dotted path, making the mappings on the way; those that are there are copied."""
+    head, _, rest = path.partition(".")
+    if rest:
+        source[head] = dict(source.get(head) or {})
+        put(source[head], rest, value)
+    else:
+        source[head] = value
+
+
+def _put_field(properties: Json, path: str, mapping: Json) -> None:
+    put(properties, path.replace(".", ".properties."), mapping)
