@@ -99,6 +99,30 @@ async def test_prefixes_and_cuts_reach_the_endpoint_and_no_key_is_needed_for_an_
     ]
 
 
+async def test_many_texts_are_embedded_as_many_requests_at_once_as_are_worth_it_and_come_in_their_order() -> None:
+    under_way, most = 0, 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        texts = (await request.json())["input"]
+        # the later ones are answered first
+        await asyncio.sleep(0.05 - 0.001 * int(texts[0]))
+        under_way -= 1
+        rows = [{"index": n, "embedding": [float(text)]} for n, text in enumerate(texts)]
+        return web.json_response({"data": rows, "model": "m", "object": "list"})
+
+    async with (
+        serving(answer) as url,
+        OpenAIEmbedder(model="m", base_url=f"{url}/v1", batch=2, in_flight=3).open(World()) as encoder,
+    ):
+        halves = (map(str, range(20)), map(str, range(20, 41)))
+        found = await asyncio.gather(*(encoder.embed([*half], "passage") for half in halves))
+    assert [number for half in found for (number,) in half] == list(range(41))
+    assert most == 3
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_busy_endpoint_is_asked_again(status: int) -> None:
     asked = []

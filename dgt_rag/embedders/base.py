@@ -3,6 +3,7 @@
 `Embedder` is the part of a task file; opening it gives an `Encoder`, the live thing that engines call.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from dgt_rag.plugins import Choice, Plugin
+from dgt_rag.together import together
 from dgt_rag.world import World
 
 TextKind = Literal["query", "passage"]
@@ -57,6 +59,7 @@ class Encoder(ABC):
 
     def __init__(self, embedder: Embedder) -> None:
         self.settings = embedder
+        self._places: asyncio.Semaphore | None = None
 
     @property
     def at_once(self) -> int:
@@ -66,12 +69,18 @@ class Encoder(ABC):
     async def embed(self, texts: Sequence[str], kind: TextKind) -> list[Vector]:
         """Return one vector for each text, in order, all of one length; texts are not blank."""
         ready = [self._ready(text, kind) for text in texts]
-        size = self.at_once
-        return [
-            vector
-            for start in range(0, len(ready), size)
-            for vector in await self.encode(ready[start : start + size], kind)
-        ]
+        if len(ready) <= (size := self.at_once):
+            return await self.encode(ready, kind) if ready else []
+        parts = [ready[start : start + size] for start in range(0, len(ready), size)]
+        found = await together(self._in_place(part, kind) for part in parts)
+        return [vector for part in found for vector in part]
+
+    async def _in_place(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        """Encode a part of many; whoever embeds many at a time shares the places."""
+        if self._places is None:
+            self._places = asyncio.Semaphore(self.in_flight)
+        async with self._places:
+            return await self.encode(texts, kind)
 
     @abstractmethod
     async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from dgt_rag.engines.elasticsearch_client import BUSY, Connection, Refused, in_path, reason
+from dgt_rag.engines.elasticsearch_client import BUSY, Connection, Refused, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.errors import Busy, EngineError
 
@@ -64,6 +64,8 @@ class Bulk:
                 left.pop(item["_id"], None)
             elif item["status"] in {400, _TOO_LARGE}:
                 raise self._unfit(item["_id"], reason(item))
+            elif error_name(item) == "index_not_found_exception":
+                raise deleted(self.connection, self.index)
             else:
                 raise EngineError(
                     f"{self.connection.place}: nothing can be added to index {self.index!r} ({item['status']}: "
@@ -80,6 +82,14 @@ class Bulk:
             f"{self.connection.place}: document {name!r} does not fit index {self.index!r}: {why}; mend it, and the "
             "same command goes on from there"
         )
+
+
+def deleted(connection: Connection, index: str) -> EngineError:
+    """Return the refusal of an index that went away while it was loaded; the server may have made another one since."""
+    return EngineError(
+        f"{connection.place}: index {index!r} was deleted while it was loaded; delete what is there now, and run the "
+        "same command again"
+    )
 
 
 def _never(item: Json) -> bool:

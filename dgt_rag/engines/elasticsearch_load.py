@@ -3,23 +3,23 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from dgt_rag.corpus.rows import clean
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
-from dgt_rag.engines.elasticsearch_bulk import Bulk
+from dgt_rag.engines.elasticsearch_bulk import Bulk, deleted
 from dgt_rag.engines.elasticsearch_client import Connection, Refused, connect, error_name, in_path, reason
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
-from dgt_rag.engines.elasticsearch_mapping import check_shape, fields_of, mapping_of, put
-from dgt_rag.engines.elasticsearch_query import OURS, TERMS
+from dgt_rag.engines.elasticsearch_mapping import check_shape, mapping_of, put, source_of
+from dgt_rag.engines.elasticsearch_query import OURS, TERMS, Shape
 from dgt_rag.engines.elasticsearch_terms import LOADING, joined
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import Busy, EngineError
 from dgt_rag.records import Document
+from dgt_rag.together import abreast
 from dgt_rag.world import World
 
 _NO_VECTORS = re.compile(r"handler for type \[dense_vector\]|unsupported parameters|unknown parameter")
@@ -28,6 +28,8 @@ _BATCH = 1_000
 _LARGEST = 4_000_000
 """Characters of a request's bodies; servers take 100 MB, and a sign of Chinese is a dozen bytes, with its terms."""
 _EVERY = 10_000
+_UNDER_WAY = 3
+"""Batches at work at once: while the server takes one in, terms and vectors of others are made."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,7 @@ async def load_index(engine: ElasticsearchEngine, documents: AsyncIterator[Docum
         identity = await asyncio.to_thread(engine.embedder.identity) if engine.embedder else None
         bulk = Bulk(connection, engine.default_index)
         loader = _Loader(engine, connection, encoder, identity, world, bulk)
-        async for batch in _batches(documents):
-            if worded := [one for one in batch if one.body and not one.body.isspace()]:
-                await loader.load(worded)
-            loader.blank += len(batch) - len(worded)
+        await abreast(_batches(documents), loader.load, _UNDER_WAY)
         return await loader.finish()
 
 
@@ -77,6 +76,15 @@ class _Loader:
     world: World
     bulk: Bulk
     ready: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever reads or changes what the index says of itself."""
+    under_way: asyncio.Condition = field(default_factory=asyncio.Condition)
+    ids: set[str] = field(default_factory=set)
+    """The documents that are under way."""
+    noted: bool = False
+    """Whether the index was to be marked as one that is being loaded."""
+    uuids: tuple[str, ...] = ()
+    """What the server calls the index, and no other one of its name."""
     meta: Json = field(default_factory=dict)
     """What the index says of itself, with our notes if we made it."""
     terms: Terms | None = None
@@ -89,27 +97,56 @@ class _Loader:
     """Documents left out, since nothing stands in them."""
 
     async def load(self, batch: Sequence[Document]) -> None:
-        """Add those documents of a batch that the index does not hold."""
-        if not self.ready:
-            await self._prepare(batch[0])
-        sources = dict(map(self._source, batch))
-        if len(sources) < len(batch):
-            twice = next(name for name, often in Counter(one.doc_id for one in batch).items() if often > 1)
+        """Add those documents of a batch that the index does not hold; several batches may be under way."""
+        worded = [one for one in batch if one.body and not one.body.isspace()]
+        self.blank += len(batch) - len(worded)
+        if not worded:
+            return
+        async with self.lock:
+            if not self.ready:
+                await self._prepare(worded[0])
+        sources = {one.doc_id: source_of(one, self.engine.projection, self.terms is not None) for one in worded}
+        if len(sources) < len(worded):
+            twice = next(name for name, often in Counter(one.doc_id for one in worded).items() if often > 1)
             raise EngineError(f"two documents have the doc_id {twice!r}; ids must differ")
+        async with self._alone_with(sources.keys()):
+            await self._load(sources, worded)
+
+    @asynccontextmanager
+    async def _alone_with(self, ids: Collection[str]) -> AsyncIterator[None]:
+        """Let nobody else look for these documents, or add them, meanwhile."""
+        async with self.under_way:
+            await self.under_way.wait_for(lambda: self.ids.isdisjoint(ids))
+            self.ids.update(ids)
+        try:
+            yield
+        finally:
+            self.ids.difference_update(ids)
+            async with self.under_way:
+                self.under_way.notify_all()
+
+    async def _load(self, sources: dict[str, Json], documents: Sequence[Document]) -> None:
         new = await self._new(sources)
-        added = [one for one in batch if one.doc_id in new]
+        added = [one for one in documents if one.doc_id in new]
         if self.terms is not None:
             await asyncio.to_thread(_add_terms, self.terms, new, added)
         if self.encoder is not None and new:
             await self._add_vectors(self.encoder, new, {one.doc_id: one.body for one in added})
-        if new and not self.added and LOADING not in self.meta.get(OURS, {LOADING: True}):
-            await self._note({LOADING: True})
+        if new:
+            async with self.lock:
+                await self._mark()
         await self.bulk.add(new)
         before = self.added + self.present
         self.added += len(new)
-        self.present += len(batch) - len(new)
+        self.present += len(sources) - len(new)
         if before // _EVERY != (self.added + self.present) // _EVERY:
             self.world.say(f"index {self.engine.default_index!r}: {self.added + self.present:,} documents")
+
+    async def _mark(self) -> None:
+        """Say once in the index that documents are being added."""
+        if not self.noted and LOADING not in self.meta.get(OURS, {LOADING: True}):
+            await self._note({LOADING: True})
+        self.noted = True
 
     async def _add_vectors(self, encoder: Encoder, new: dict[str, Json], said: dict[str, str]) -> None:
         """Put the vectors of texts into their documents; one of zeros has no direction, and servers refuse it."""
@@ -126,6 +163,7 @@ class _Loader:
             self.world.say(f"index {name!r}: {self.blank:,} documents with a blank body are left out")
         if not self.ready:
             raise EngineError(f"index {name!r}: there are no documents to load")
+        await self._still_there()
         await self.connection.ask("POST", in_path(name, "_refresh"))
         if LOADING in self.meta.get(OURS, {}) and not await self._note({}):
             self.world.say(
@@ -140,58 +178,48 @@ class _Loader:
             )
         return Loaded(self.added, self.present)
 
-    def _source(self, document: Document) -> tuple[str, Json]:
-        if not document.doc_id or len(document.doc_id.encode()) > 512:
-            raise EngineError(f"doc_id {document.doc_id[:60]!r}: Elasticsearch takes ids of 1 to 512 bytes; shorten it")
-        source: Json = dict(document.metadata)
-        for name, path in fields_of(self.engine.projection).items():
-            value = getattr(document, name)
-            if path in document.metadata:
-                raise EngineError(
-                    f"document {document.doc_id!r} has a field {path!r} of its own, which the index needs for ours; "
-                    "name another one in `projection`"
-                )
-            if value:
-                put(source, path, value)
-        if self.terms is not None and TERMS in source:
-            raise EngineError(
-                f"document {document.doc_id!r} has a field {TERMS!r}, which the index needs for the terms of `language`; "
-                "rename it, or set `analyzer`"
-            )
-        return document.doc_id, clean(source)
-
     async def _prepare(self, first: Document) -> None:
         """Make the index, or see that the one that is there has the same shape."""
         dims = None
         if self.encoder is not None:
             (vector,) = await self.encoder.embed([first.body], "passage")
             dims = len(vector)
-        engine = self.engine
+        engine, name = self.engine, self.engine.default_index
         found = await self.connection.ask("GET", "/_alias")
-        name = self.engine.default_index
-        if name in found or any(name in index.get("aliases", {}) for index in found.values()):
-            index = await Index.read(self.connection, name)
-            if len(index.shape.shards) > 1:
-                names = ", ".join(map(repr, index.shape.shards))
-                raise EngineError(
-                    f"{self.connection.place}: {name!r} is an alias of several indices, which takes no documents; "
-                    f"name one of them as `default_index`: {names}"
-                )
-            by_terms = bool(index.shape.noted("language"))
-            check_shape(index, mapping_of(engine, dims, self.identity, by_terms))
-            self.meta = dict(*index.shape.metas)
-        else:
-            by_terms = engine.analyzer is None
-            await self._make(mapping_of(engine, dims, self.identity, by_terms))
+        if name not in found and not any(name in index.get("aliases", {}) for index in found.values()):
+            await self._make(mapping_of(engine, dims, self.identity, engine.analyzer is None))
+        index = await Index.read(self.connection, name)
+        if len(index.shape.shards) > 1:
+            names = ", ".join(map(repr, index.shape.shards))
+            raise EngineError(
+                f"{self.connection.place}: {name!r} is an alias of several indices, which takes no documents; "
+                f"name one of them as `default_index`: {names}"
+            )
+        by_terms = bool(index.shape.noted("language"))
+        check_shape(index, mapping_of(engine, dims, self.identity, by_terms))
+        self.meta, self.uuids = dict(*index.shape.metas), index.shape.uuids
         self.terms = await asyncio.to_thread(Terms, engine.language) if by_terms else None
         self.ready = True
 
-    async def _make(self, mapping: Json) -> None:
+    async def _still_there(self) -> None:
+        """Refuse an index that took the place of ours: servers make one of some shape for documents that have none."""
         name = self.engine.default_index
-        self.meta = mapping["_meta"]
         try:
-            await self.connection.ask("PUT", in_path(name), {"mappings": mapping})
+            found = Shape.of({}, await self.connection.ask("GET", in_path(name, "_settings"))).uuids
         except Refused as refused:
+            if refused.status != 404:
+                raise
+            found = ()
+        if found != self.uuids:
+            raise deleted(self.connection, name)
+
+    async def _make(self, mapping: Json) -> None:
+        try:
+            await self.connection.ask("PUT", in_path(self.engine.default_index), {"mappings": mapping})
+        except Refused as refused:
+            if refused.error == "resource_already_exists_exception":
+                # made by an earlier try whose answer was lost, or by somebody else: it is looked at like any other
+                return
             if self.encoder is not None and refused.status == 400 and _NO_VECTORS.search(str(refused)):
                 raise EngineError(
                     f"{self.connection.place}: this server has no vector search (8 and later have) ({refused}); "
@@ -238,7 +266,7 @@ class _Loader:
         found: list[Json] = answer["docs"]
         for hit in found:
             if error_name(hit) == "index_not_found_exception":
-                raise EngineError(f"{place}: {reason(hit)}; the index was deleted while it was loaded")
+                raise deleted(self.connection, self.engine.default_index)
             if "error" in hit:
                 raise Busy("unavailable", f"{place}: document {hit['_id']!r}: {reason(hit)}")
         return found

@@ -1,7 +1,8 @@
-"""The shape that `index` gives an index, made from the engine's projection, and whether one that is there has it."""
+"""The shape that `index` gives an index and its documents, by the engine's projection, and whether one that is there has it."""
 
 from typing import Any
 
+from dgt_rag.corpus.rows import clean
 from dgt_rag.engines.base import Projection
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_cluster import Json
@@ -9,25 +10,16 @@ from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_query import OURS, OWN_ID, TERMS, flat
 from dgt_rag.engines.elasticsearch_terms import FIELD, LOADING, check_notes, server_analyzer
 from dgt_rag.errors import EngineError
+from dgt_rag.records import Document
 
 _ID_COPY = "doc_id"
 """The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
 _KEYWORD: Json = {"type": "keyword"}
 
 
-def fields_of(projection: Projection) -> dict[str, str]:
-    """Return in which fields of an index our own are."""
-    return {
-        "body": projection.body,
-        "doc_id": _ID_COPY if projection.doc_id == OWN_ID else projection.doc_id,
-        "title": projection.title or "title",
-        "domain": projection.domain or "domain",
-    }
-
-
 def mapping_of(engine: ElasticsearchEngine, dims: int | None, identity: str | None, by_terms: bool) -> Json:
     """Return the mapping of an index, with our notes; `identity` is what the embedder is called, `dims` what it makes."""
-    paths = fields_of(engine.projection)
+    paths = _fields_of(engine.projection)
     text = {"type": "text", "analyzer": engine.analyzer or server_analyzer(engine.language)}
     properties: Json = {}
     notes = {**engine.made, LOADING: True}
@@ -71,6 +63,28 @@ def check_shape(index: Index, wanted: Json) -> None:
         raise EngineError(f"{place} holds vectors made by {made_by or 'nothing'}, not by {identity}; {way_out}")
 
 
+def source_of(document: Document, projection: Projection, by_terms: bool) -> Json:
+    """Return a document as the index holds it, without its terms; raises EngineError for one that cannot be kept."""
+    if not document.doc_id or len(document.doc_id.encode()) > 512:
+        raise EngineError(f"doc_id {document.doc_id[:60]!r}: Elasticsearch takes ids of 1 to 512 bytes; shorten it")
+    source: Json = dict(document.metadata)
+    for name, path in _fields_of(projection).items():
+        if path in document.metadata:
+            raise EngineError(
+                f"document {document.doc_id!r} has a field {path!r} of its own, which the index needs for ours; "
+                "name another one in `projection`"
+            )
+        if value := getattr(document, name):
+            put(source, path, value)
+    if by_terms and TERMS in source:
+        raise EngineError(
+            f"document {document.doc_id!r} has a field {TERMS!r}, which the index needs for the terms of `language`; "
+            "rename it, or set `analyzer`"
+        )
+    found: Json = clean(source)
+    return found
+
+
 def put(source: Json, path: str, value: Any) -> None:
     """Put a value under a dotted path, making the mappings on the way; those that are there are copied."""
     head, _, rest = path.partition(".")
@@ -79,6 +93,15 @@ def put(source: Json, path: str, value: Any) -> None:
         put(source[head], rest, value)
     else:
         source[head] = value
+
+
+def _fields_of(projection: Projection) -> dict[str, str]:
+    return {
+        "body": projection.body,
+        "doc_id": _ID_COPY if projection.doc_id == OWN_ID else projection.doc_id,
+        "title": projection.title or "title",
+        "domain": projection.domain or "domain",
+    }
 
 
 def _put_field(properties: Json, path: str, mapping: Json) -> None:

@@ -2,15 +2,14 @@
 
 import asyncio
 import hashlib
-import json
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trustme
 from faulty_proxy import Fault, basic, cut, failed_shards, faulty, lost_documents, slow, status
+from launcher import Node
 from loading import SWIFT, call, corpus, engine, load
 
 from dgt_rag.dice import Dice
@@ -27,6 +26,15 @@ PATIENT = SWIFT.model_copy(update={"attempts": 30, "dead_after": 60.0})
 async def one_hit(one: ElasticsearchEngine) -> str:
     async with one.open(World()) as opened:
         return (await opened.search("place3", 1))[0].document.doc_id
+
+
+async def begun(one: ElasticsearchEngine, node: Node) -> None:
+    """Wait until documents are in the index of an engine."""
+    while True:
+        found = (await asyncio.to_thread(call, node, "GET", "/_stats/indexing"))["indices"].get(one.default_index)
+        if found and found["primaries"]["indexing"]["index_total"]:
+            return
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -233,6 +241,14 @@ async def test_a_cut_load_goes_on_and_doubles_nothing(node):
     assert (again.added, again.present) == (0, 2_500)
 
 
+async def test_an_index_is_made_although_the_answer_of_its_making_is_lost(node):
+    async with faulty(node.port) as proxy:
+        one = engine(proxy.url)
+        proxy.plan += [Fault("_alias"), cut(one.default_index)]
+        assert (await load(one, corpus(9))).added == 9
+        assert not proxy.plan
+
+
 async def test_a_server_that_takes_less_at_once_gets_less_and_all_are_loaded(node):
     async with faulty(node.port) as proxy:
         proxy.plan += [status(429, "_bulk", retry_after="0"), status(413, "_bulk")]
@@ -296,6 +312,7 @@ async def test_a_server_killed_while_documents_are_loaded_is_waited_for(newest):
     async def with_a_crash() -> AsyncIterator[Document]:
         for number, document in enumerate(documents):
             if number == 3_000:
+                await begun(one, newest)
                 await asyncio.to_thread(newest.stop)
                 await asyncio.to_thread(newest.launch)
             yield document
@@ -314,12 +331,26 @@ async def test_an_index_that_is_deleted_while_it_is_loaded_is_told(node):
     async def with_a_deletion() -> AsyncIterator[Document]:
         for number, document in enumerate(documents):
             if number == 2_000:
-                request = urllib.request.Request(f"{node.url}/{one.default_index}", method="DELETE")
-                await asyncio.to_thread(urllib.request.urlopen, request)
+                await begun(one, node)
+                await asyncio.to_thread(call, node, "DELETE", f"/{one.default_index}")
             yield document
 
-    with pytest.raises(EngineError, match="the index was deleted while it was loaded"):
+    with pytest.raises(EngineError, match="was deleted while it was loaded"):
         await load_index(one, with_a_deletion(), World())
+
+
+async def test_an_index_that_the_server_made_in_place_of_a_deleted_one_is_not_taken_for_it(node):
+    one = engine(node.url)
+
+    def deleted(answer: Any) -> Any:
+        call(node, "DELETE", f"/{one.default_index}")
+        return answer
+
+    async with faulty(node.port) as proxy:
+        proxy.plan += [Fault("_mget", change=deleted)]
+        with pytest.raises(EngineError, match="was deleted while it was loaded; delete what is there now, and run"):
+            await load(engine(proxy.url, one.default_index), corpus(9))
+    assert call(node, "GET", f"/{one.default_index}/_mapping")[one.default_index]["mappings"].get("_meta") is None
 
 
 async def test_a_server_killed_in_mid_stream_and_mid_search_is_waited_for(node):
@@ -356,9 +387,7 @@ async def test_an_index_that_is_deleted_in_mid_run_is_told_in_one_line(node):
     async with one.open(World()) as opened:
         stream = opened.documents()
         await anext(stream)
-        request = urllib.request.Request(f"{node.url}/{one.default_index}", method="DELETE")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            assert json.load(answer)["acknowledged"]
+        assert call(node, "DELETE", f"/{one.default_index}")["acknowledged"]
         for use in (opened.search("place3", 1), opened.count(), opened.sample(Dice(1), 3), _rest(stream)):
             with pytest.raises(EngineError, match=f"unknown index '{one.default_index}'") as refusal:
                 await use

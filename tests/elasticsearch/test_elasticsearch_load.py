@@ -22,6 +22,18 @@ async def test_another_document_under_an_id_that_is_taken_is_refused(newest):
     assert "holds another document under the id 'd00003'" in await refused(one, [changed])
 
 
+@pytest.mark.parametrize("other", ["", "!"])
+async def test_a_document_that_comes_again_far_behind_is_there_already_or_refused(newest, other):
+    documents = corpus(1_500)
+    again = documents[3].model_copy(update={"body": documents[3].body + other})
+    if other:
+        with pytest.raises(EngineError, match="holds another document under the id 'd00003'"):
+            await load(engine(newest.url), [*documents, again])
+    else:
+        done = await load(engine(newest.url), [*documents, again])
+        assert (done.added, done.present) == (1_500, 1)
+
+
 async def test_an_index_of_another_shape_is_refused(node):
     one = engine(node.url)
     await load(one, corpus(5))
