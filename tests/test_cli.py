@@ -288,6 +288,15 @@ def test_check_refuses_groups_tools_templates_and_circles_that_do_not_fit(demo, 
     assert line(*circle) == "tools.engines: x needs y needs x: engines cannot need each other in a circle"
 
 
+def test_an_engine_that_does_not_open_takes_nothing_from_those_before_it(demo, capsys):
+    Path("empty.jsonl").write_text("")
+    empty = "tools.engines.empty={type: search/file, path: empty.jsonl}"
+    words = ("search", "demo/task.yaml", "deposit", empty, "--engine", "retriever", "--engine", "empty")
+    code, out, err = said(capsys, *words)
+    assert code == 2 and "engine retriever: search/file" in out and "Deposits" in out
+    assert "empty.jsonl: empty corpus" in err and err.count("\n") == 1
+
+
 def test_search_shows_what_the_assistant_would_see(demo, capsys):
     code, out, err = said(capsys, "search", "demo/task.yaml", "What deposit is held for a chainsaw?", "--limit", "2")
     assert (code, err) == (0, "")

@@ -332,6 +332,12 @@ def test_a_full_disk_while_a_file_is_unpacked_is_told_as_one(rows, tmp_path):
     assert "damaged" not in refused
 
 
+def test_fields_that_lie_deeper_are_suggested_where_every_line_is_a_document(tmp_path):
+    rows = [{"key": {"id": f"d{n}"}, "content": {"text": "words"}} for n in range(2)]
+    message = refusal(lines(tmp_path / "c.jsonl", *rows))
+    assert message.endswith("set e.g. projection: {body: content.text, doc_id: key.id}")
+
+
 def test_utf_16_is_named(tmp_path):
     (tmp_path / "c.jsonl").write_text(json.dumps(DOCUMENTS[0]), encoding="utf-16")
     assert "UTF-16" in refusal(tmp_path / "c.jsonl")

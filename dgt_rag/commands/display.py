@@ -131,7 +131,8 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append(
             f"tool calls {summary.tool_calls} ({summary.tool_calls / summary.turns:.1f} a turn), failed {summary.failed_calls}"
         )
-    lines.append(f"documents used {len(summary.used)} of {summary.corpus}")
+    found = f", and with what searches found {len(summary.used)}" if len(summary.used) > len(summary.sampled) else ""
+    lines.append(f"documents sampled {len(summary.sampled)} of {summary.corpus}{found}")
     for name, token in [*summary.marked.items()][:1]:
         first = f"{token!r} in {name!r}"
         lines.append(

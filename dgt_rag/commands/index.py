@@ -3,11 +3,12 @@
 import argparse
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only, say
-from dgt_rag.corpus.read import NAMES, Corpus, OnBadLine, Projector
+from dgt_rag.corpus.read import NAMES, Corpus, OnBadLine, Projector, holds
 from dgt_rag.corpus.rows import Source
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Projection
@@ -20,6 +21,9 @@ from dgt_rag.plugins import unknown
 from dgt_rag.records import Document
 from dgt_rag.task import Task
 from dgt_rag.world import World
+
+_FIRST = 100
+"""Rows of a file that are looked at to tell which names its fields have."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +85,9 @@ async def _load(task: Task, engine: ElasticsearchEngine, source: str, on_bad_lin
 async def _documents_of(path: Path, wanted: Projection, on_bad_line: OnBadLine) -> AsyncIterator[Document]:
     """Stream the documents of a file; its fields have the names that the index gives them, or else our usual ones."""
     source = Source.of(path)
-    first = next((row.record for row in source.rows() if row.record), {})
-    fields = {name: getattr(wanted, name) for name in NAMES if getattr(wanted, name) in first}
+    first = [row.record for row in islice(source.rows(), _FIRST) if row.record]
+    paths = {name: getattr(wanted, name) for name in NAMES}
+    fields = {name: path for name, path in paths.items() if any(holds(record, path) for record in first)}
     corpus = Corpus(source, Projector.of(Projection.model_validate(fields)), on_bad_line, "give --on-bad-line skip")
     for document in corpus.documents():
         yield document

@@ -55,11 +55,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _search(task: Task, question: str, args: argparse.Namespace) -> None:
-    names = list(args.engine or _offered(task))
-    started = time.perf_counter()
-    async with open_only(task, names) as retrievers:
-        opened = time.perf_counter() - started
-        for name in names:
+    # one after the other, so that one that does not open takes nothing from those before it
+    for name in args.engine or _offered(task):
+        started = time.perf_counter()
+        async with open_only(task, [name]) as retrievers:
+            opened = time.perf_counter() - started
             print(f"\nengine {name}: {task.tools.engines[name].plugin_name()}, opened in {opened:.2f} s")
             await _show(_tool(task, name, retrievers[name], args.limit), question)
 

@@ -7,6 +7,7 @@ a document without a body or an id is skipped and counted; a corpus of which not
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -88,6 +89,11 @@ class OwnNames(Projector):
 def as_record(document: Document) -> dict[str, Any]:
     """Return a document as a record that `OwnNames` reads back."""
     return {name: getattr(document, name) for name in (*NAMES, "metadata")}
+
+
+def holds(record: dict[str, Any], path: str) -> bool:
+    """Whether a record has something under a dotted path."""
+    return path in record or _dig(record, path) is not None
 
 
 def _dig(record: Any, path: str) -> Any:
@@ -274,4 +280,6 @@ class Corpus:
 
     def _advice(self, first: dict[str, Any]) -> str:
         table = isinstance(self.source, Source) and self.source.format in {"csv", "tsv"}
-        return f"the first one has the fields {fields(first)}; {misread(first, table) or suggest(first)}"
+        alone = len([*islice(self.source.rows(), 2)]) == 1
+        wrong = misread(first, table) if alone or table else None
+        return f"the first one has the fields {fields(first)}; {wrong or suggest(first)}"

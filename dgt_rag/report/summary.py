@@ -30,8 +30,10 @@ class Summary:
     patterns: Counter[str] = field(default_factory=Counter)
     answerability: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
+    sampled: set[str] = field(default_factory=set)
+    """Ids of the documents that a scenario was grounded in."""
     used: set[str] = field(default_factory=set)
-    """Ids of the documents that a scenario was grounded in or a search returned."""
+    """Ids of those, and of the documents that a search returned."""
     marked: dict[str, str] = field(default_factory=dict)
     """Those of them that hold a control token of chat templates, and that token as rows hold it: broken up, or whole."""
 
@@ -42,7 +44,9 @@ class Summary:
         if talk.cut_short:
             self.cut_short[talk.cut_short.partition(":")[0]] += 1
         self.patterns.update(talk.patterns)
-        for document in (*(talk.scenario.documents if talk.scenario else ()), *talk.found()):
+        sampled = talk.scenario.documents if talk.scenario else ()
+        self.sampled.update(document.doc_id for document in sampled)
+        for document in (*sampled, *talk.found()):
             self._add_document(document)
         for step in talk.steps:
             if step.provenance:
@@ -84,6 +88,7 @@ class Summary:
             "rewrites": self.rewrites,
             "patterns": dict(sorted(self.patterns.items())),
             "answerability": dict(sorted(self.answerability.items())),
+            "documents_sampled": len(self.sampled),
             "documents_used": len(self.used),
             "documents_in_corpus": self.corpus,
             "documents_with_chat_markers": len(self.marked),

@@ -108,5 +108,12 @@ async def test_a_file_whose_fields_are_named_as_the_index_names_them_is_loaded_a
     at = (f"{ENGINE}.hosts=[{newest.url}]", f"{ENGINE}.default_index={name}", "--engine", "es_retriever", "--from")
     code, said = await program(folder, "index", "live.yaml", *at, "rules.jsonl")
     assert (code, said) == (0, f"index {name!r}: 7 documents added, 0 were there\n")
+    nested = [{"key": {"id": row["_id"]}, "page": {"text": row["content"]}} for row in rows]
+    nested[1]["page"]["head"] = "Rule 1"
+    (folder / "nested.jsonl").write_text("".join(json.dumps(row) + "\n" for row in nested), encoding="utf-8")
+    paths = f"{ENGINE}.projection={{doc_id: key.id, body: page.text, title: page.head, domain: ''}}"
+    other = (at[0], f"{ENGINE}.default_index={name}-nested", *at[2:], "nested.jsonl", paths)
+    code, said = await program(folder, "index", "live.yaml", *other)
+    assert (code, said) == (0, f"index {f'{name}-nested'!r}: 7 documents added, 0 were there\n")
     code, said = await program(folder, "index", "live.yaml", *at, "rulez.jsonl")
     assert (code, said) == (2, "--from: no such file, and unknown engine 'rulez.jsonl'; there are: es_retriever\n")

@@ -17,8 +17,8 @@ function overview() {
       [each(totals.citations, sum(figures.citations)), "citations an answer"],
       totals.tool_calls > 0 && [each(totals.tool_calls, totals.turns), "tool calls a turn"],
       [
-        share(figures.documents_shown, totals.documents_in_corpus),
-        `of ${number(totals.documents_in_corpus)} documents used`,
+        share(totals.documents_sampled, totals.documents_in_corpus),
+        `of ${number(totals.documents_in_corpus)} documents sampled`,
       ],
       counts.calls > 0 && [
         number(counts.prompt_tokens + counts.completion_tokens),
