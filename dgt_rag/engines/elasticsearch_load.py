@@ -24,6 +24,9 @@ from dgt_rag.world import World
 
 _NO_VECTORS = re.compile(r"handler for type \[dense_vector\]|unsupported parameters|unknown parameter")
 """What 7.17 says, with and without the plugin, of the mapping of vectors."""
+_NO_ANALYZER = re.compile(r"analyzer \[\w+\] has not been configured")
+_PLAIN = "standard"
+"""The analyzer that every server has."""
 _BATCH = 1_000
 _LARGEST = 4_000_000
 """Characters of a request's bodies; servers take 100 MB, and a sign of Chinese is a dozen bytes, with its terms."""
@@ -187,7 +190,7 @@ class _Loader:
         engine, name = self.engine, self.engine.default_index
         found = await self.connection.ask("GET", "/_alias")
         if name not in found and not any(name in index.get("aliases", {}) for index in found.values()):
-            await self._make(mapping_of(engine, dims, self.identity, engine.analyzer is None))
+            await self._make_as_can_be(dims)
         index = await Index.read(self.connection, name)
         if len(index.shape.shards) > 1:
             names = ", ".join(map(repr, index.shape.shards))
@@ -212,6 +215,20 @@ class _Loader:
             found = ()
         if found != self.uuids:
             raise deleted(self.connection, name)
+
+    async def _make_as_can_be(self, dims: int | None) -> None:
+        """Make the index; where the server knows no words of the language, it cuts title and body as it can."""
+        engine, by_terms = self.engine, self.engine.analyzer is None
+        try:
+            await self._make(mapping_of(engine, dims, self.identity, by_terms))
+        except Refused as refused:
+            if not by_terms or not _NO_ANALYZER.search(str(refused)):
+                raise
+            await self._make(mapping_of(engine, dims, self.identity, by_terms, _PLAIN))
+            self.world.say(
+                f"index {engine.default_index!r}: the server has no analyzer for {engine.language}, so who asks it "
+                f"directly searches title and body by {_PLAIN!r}; our own ranking does without"
+            )
 
     async def _make(self, mapping: Json) -> None:
         try:

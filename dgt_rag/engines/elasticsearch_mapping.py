@@ -15,15 +15,20 @@ from dgt_rag.records import Document
 _ID_COPY = "doc_id"
 """The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
 _KEYWORD: Json = {"type": "keyword"}
+_SHORT_KEYWORD: Json = {**_KEYWORD, "ignore_above": 1024}
+"""Longer text is not filtered or grouped by."""
 
 
-def mapping_of(engine: ElasticsearchEngine, dims: int | None, identity: str | None, by_terms: bool) -> Json:
+def mapping_of(
+    engine: ElasticsearchEngine, dims: int | None, identity: str | None, by_terms: bool, analyzer: str | None = None
+) -> Json:
     """Return the mapping of an index, with our notes; `identity` is what the embedder is called, `dims` what it makes."""
     paths = _fields_of(engine.projection)
-    text = {"type": "text", "analyzer": engine.analyzer or server_analyzer(engine.language)}
+    text: Json = {"type": "text", "analyzer": analyzer or engine.analyzer or server_analyzer(engine.language)}
     properties: Json = {}
     notes = {**engine.made, LOADING: True}
-    for name, mapping in {"body": text, "title": text, "domain": _KEYWORD, "doc_id": _KEYWORD}.items():
+    title = {**text, "fields": {"keyword": _SHORT_KEYWORD}}
+    for name, mapping in {"body": text, "title": title, "domain": _KEYWORD, "doc_id": _KEYWORD}.items():
         _put_field(properties, paths[name], mapping)
     if by_terms:
         _put_field(properties, TERMS, FIELD)
@@ -33,7 +38,7 @@ def mapping_of(engine: ElasticsearchEngine, dims: int | None, identity: str | No
         vector["index_options"] = {"type": "hnsw", "m": 16, "ef_construction": 100}
         _put_field(properties, engine.vector_field, vector)
         notes["embedder"] = identity
-    strings = {"match_mapping_type": "string", "mapping": {**_KEYWORD, "ignore_above": 1024}}
+    strings = {"match_mapping_type": "string", "mapping": _SHORT_KEYWORD}
     return {
         "_meta": {OURS: notes},
         **({"_source": {"excludes": [TERMS]}} if by_terms else {}),
@@ -50,9 +55,13 @@ def check_shape(index: Index, wanted: Json) -> None:
     way_out = "use another index, or delete this one"
     notes = wanted["_meta"][OURS]
     check_notes(index, notes, way_out)
-    for path, mapping in flat(wanted["properties"]):
+    fields = dict(flat(wanted["properties"]))
+    for path, mapping in fields.items():
+        if "fields" in fields.get(path.rpartition(".")[0], {}):
+            # a subfield, which helps where it is and is not needed
+            continue
         found = index.shape.fields.get(path, {})
-        for key in ("type", "analyzer", "dims"):
+        for key in ("type", "dims") if "language" in notes and path != TERMS else ("type", "dims", "analyzer"):
             if mapping.get(key) != found.get(key):
                 raise EngineError(
                     f"{place} is of another shape: {path!r} has {key} {found.get(key)}, "

@@ -62,6 +62,16 @@ async def test_the_document_that_holds_the_words_comes_first_with_its_score_and_
     assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.document.doc_id))
 
 
+async def test_a_title_is_filtered_and_grouped_by_in_an_index_that_we_made(node):
+    one = engine(node.url)
+    await load(one, corpus(9))
+    async with one.open(World()) as opened:
+        assert await opened.groups("title") == {"About parks": 3, "About taxes": 3, "About water": 3}
+        assert await opened.count({"title": "About water"}) == 3
+        found = await opened.search("place4 place5", 5, {"title": "About water"})
+    assert [hit.document.doc_id for hit in found][:1] == ["d00005"]
+
+
 async def test_filters_hold_in_searches_counts_groups_and_samples(node):
     one = engine(node.url, filter={"source.category": ["c0", "c1"]})
     await load(one, corpus())

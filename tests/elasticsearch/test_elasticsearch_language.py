@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from faulty_proxy import Fault, faulty
 from launcher import Node
 from loading import call, corpus, engine, load
 
@@ -117,6 +118,23 @@ async def told(one: ElasticsearchEngine) -> str:
     said: list[str] = []
     async with one.open(World(say=said.append)):
         return "\n".join(said)
+
+
+async def test_a_server_without_an_analyzer_for_the_language_ranks_by_it_all_the_same(node):
+    why = "Failed to parse mapping [_doc]: analyzer [german] has not been configured in mappings"
+    error = {"type": "mapper_parsing_exception", "reason": why}
+    said: list[str] = []
+    async with faulty(node.port) as proxy:
+        one = engine(proxy.url, language="german")
+        proxy.plan += [Fault("_alias"), Fault(one.default_index, answer=(400, {}, {"error": error, "status": 400}))]
+        await load(one, ODD, World(say=said.append))
+        assert not proxy.plan
+        assert (await load(one, ODD)).added == 0
+        async with one.open(World()) as opened:
+            assert [hit.document.doc_id for hit in await opened.search("Haus", 3)] == ["de"]
+    assert "the server has no analyzer for german" in said[0]
+    shape = call(node, "GET", f"/{one.default_index}/_mapping")[one.default_index]["mappings"]["properties"]
+    assert shape["content"]["analyzer"] == shape["title"]["analyzer"] == "standard"
 
 
 async def test_an_index_of_another_language_or_analyzer_is_refused_with_the_way_out(newest):
