@@ -24,6 +24,8 @@ _ANALYZER = "dgt"
 _MEGABYTE = 1_000_000
 _NO_STEMS = ("none", "chinese", "japanese", "korean")
 _NO_STOP_WORDS = ("arabic", "greek", "romanian", "tamil", "turkish", *_NO_STEMS)
+_WORD = r"[\p{L}\p{M}\p{N}]+"
+"""A word with the signs that join its letters, at which the quicker tokenizer parts it."""
 BLOCK = 64
 """Neighbours by ordinal that a query is limited to at once; to index each ordinal would cost a term for each text."""
 _KNOWN_TERMS = 4096
@@ -47,7 +49,8 @@ def _analyzer(language: Language, stop: bool) -> Any:
     """Return what turns text into terms; accents are folded after a stemmer that reads them."""
     tantivy = _tantivy()
     filters = tantivy.Filter
-    chain = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(filters.remove_long(256))
+    tokenizer = tantivy.Tokenizer.regex(_WORD) if language == "tamil" else tantivy.Tokenizer.simple()
+    chain = tantivy.TextAnalyzerBuilder(tokenizer).filter(filters.remove_long(256))
     chain = chain.filter(filters.lowercase())
     if language == "english" or language in _NO_STEMS:
         chain = chain.filter(filters.ascii_fold())

@@ -29,6 +29,8 @@ TALES: dict[Language, tuple[str, str, str]] = {
     "french": ("fr", "Les chevaux mangent dans les écuries.", "une écurie"),
     "spanish": ("es", "Las bibliotecas abren por las mañanas.", "biblioteca"),
     "russian": ("ru", "Лошади стоят в конюшнях.", "конюшня"),
+    "tamil": ("ta", "நூலகங்கள் திங்கள் கிழமை மூடப்படும்.", "நூலகம்"),
+    "turkish": ("tr", "İstanbul'da kütüphaneler pazartesi kapalıdır.", "istanbul"),
     "chinese": ("zh", "停车许可证每年必须更新。", "许可证更新"),
     "japanese": ("ja", "図書館は毎週月曜日に閉館します。", "月曜日の図書館"),
     "korean": ("ko", "도서관은 매주 월요일에 문을 닫습니다.", "월요일 도서관"),
