@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -25,4 +25,4 @@ types: .venv/.installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv output build dist
+	rm -rf .venv output/demo build dist

@@ -332,6 +332,14 @@ def test_a_full_disk_while_a_file_is_unpacked_is_told_as_one(rows, tmp_path):
     assert "damaged" not in refused
 
 
+def test_a_name_of_the_projection_that_no_document_has_is_told(tmp_path):
+    rows = [{"id": "a", "text": "x", "headline": "T"}, {"id": "b", "text": "y"}]
+    path = lines(tmp_path / "c.jsonl", *rows)
+    assert read(path, title="headline")[1] == read(path)[1] == []
+    (told,) = read(path, title="headlin", domain="")[1]
+    assert "no document has a 'headlin' (projection.title); the first one has 'id', 'text', 'headline'" in told
+
+
 def test_fields_that_lie_deeper_are_suggested_where_every_line_is_a_document(tmp_path):
     rows = [{"key": {"id": f"d{n}"}, "content": {"text": "words"}} for n in range(2)]
     message = refusal(lines(tmp_path / "c.jsonl", *rows))

@@ -10,7 +10,7 @@ from dgt_rag.commands.tasks import add_task_arguments, load_path, open_only, tas
 from dgt_rag.corpus.markers import marked
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
-from dgt_rag.errors import DgtError, Exit, TaskError
+from dgt_rag.errors import CorpusError, DgtError, Exit, TaskError
 from dgt_rag.interrupts import run_to_end
 from dgt_rag.llm.probe import probe
 from dgt_rag.pipeline.opening import offered_tools
@@ -108,7 +108,11 @@ def _signature(spec: ToolSpec) -> str:
 async def _documents(task: Task, name: str, retriever: Retriever) -> str:
     try:
         fields = await fields_of(retriever)
-        held = f"{await retriever.count():,} documents, fields {', '.join(fields) or 'none beside id and body'}"
+        count = await retriever.count()
+        if not count:
+            raise CorpusError(f"engine {name!r}: there is no document in it; is its path right?")
+        many = f"{count:,} document{'s' if count > 1 else ''}"
+        held = f"{many}, fields {', '.join(fields) or 'none beside id and body'}"
         return f"{held}{await _markers(task, retriever)}"
     except TaskError:
         # an engine that can only be searched is in its place where nothing is sampled from it

@@ -198,18 +198,23 @@ class Corpus:
     skipping: str = "set on_bad_line: skip"
     """What a user does to have bad lines skipped, for refusals."""
     tally: Tally = field(default_factory=Tally)
+    lacking: list[str] = field(default_factory=list)
+    """What no document has of what the projection names by other names than ours."""
 
     def found(self) -> Iterator[Found]:
         """Stream the rows that make documents; raises CorpusError for what is refused."""
         seen: set[int] = set()
         first: dict[str, Any] | None = None
-        kept = 0
+        kept, held = 0, ""
         parts_of = self.projector.parts
+        unseen = {number: path for number, path in enumerate(self.projector.paths) if number > 1 and path}
         for place, start, record, problem in self.source.rows():
             if record is None:
                 self._bad(place, problem)
                 continue
-            first = record if first is None else first
+            if first is None:
+                # whoever takes the row over takes fields out of it
+                first, held = record, fields(record)
             try:
                 parts = parts_of(record)
             except ValueError as error:
@@ -223,9 +228,16 @@ class Corpus:
                 continue
             seen.add(key)
             kept += 1
+            if unseen:
+                unseen = {number: path for number, path in unseen.items() if not parts[number]}
             yield Found(place, start, record, parts)
         if not kept:
             self._refuse_empty(first)
+        named = {number: path for number, path in unseen.items() if path != NAMES[number]}
+        self.lacking = [
+            f"no document has a {path!r} (projection.{NAMES[number]}); the first one has {held}"
+            for number, path in named.items()
+        ]
 
     def documents(self) -> Iterator[Document]:
         """Stream the documents of the file."""
@@ -234,7 +246,7 @@ class Corpus:
 
     def tell(self, say: Callable[[str], None]) -> None:
         """Show what was skipped."""
-        for line in self.tally.lines():
+        for line in (*self.tally.lines(), *self.lacking):
             say(f"{self.source.name}: {line}")
 
     def _bad(self, place: int, problem: str) -> None:
