@@ -13,6 +13,7 @@ import pytest
 from building import BODIES, lines, task_values, write_corpus
 
 from dgt_rag import run
+from dgt_rag.commands.display import summary_lines
 from dgt_rag.records import (
     AssistantStep,
     Citation,
@@ -121,7 +122,12 @@ def test_the_page_of_a_run_holds_its_figures_and_its_conversations(tmp_path, liv
     assert len(spans) == data["facts"]["figures"]["citations"] > 0
     assert all(quote == text for quote, text in spans)
     assert sum(data["figures"]["searches"].values()) >= data["facts"]["figures"]["tool_calls"]
-    assert data["figures"]["documents_shown"] == data["facts"]["figures"]["documents_used"]
+    figures = data["facts"]["figures"]
+    assert data["figures"]["documents_shown"] == figures["documents_used"]
+    sampled = {document["doc_id"] for row in rows for document in row["steps"][0]["documents"]}
+    assert len(sampled) == figures["documents_sampled"] <= figures["documents_in_corpus"]
+    told = f"documents sampled {len(sampled)} of {figures['documents_in_corpus']}"
+    assert any(line.startswith(told) for line in summary_lines(result.summary))
     assert data["task"] == (result.folder / "task.yaml").read_text(encoding="utf-8")
 
 
