@@ -5,11 +5,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from aiohttp import web
 from embedding_server import free_port
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SkipValidation, ValidationError
 from small_server import serving
 
@@ -17,9 +19,12 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.http import HttpEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
-from dgt_rag.errors import EngineError, ServiceError, TaskError
+from dgt_rag.engines.selected import Selected
+from dgt_rag.errors import CorpusError, EngineError, ServiceError, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.retry import RetryPolicy
+from dgt_rag.samplers.base import Shelf, Source
+from dgt_rag.samplers.related import RelatedSampler
 from dgt_rag.testing import LAWS, Opener
 from dgt_rag.world import World
 
@@ -314,6 +319,133 @@ async def test_documents_may_be_those_of_another_engine() -> None:
             assert await retriever.count() == 1
         with pytest.raises(TaskError, match="documents_from: unknown engine 'held'"):
             await searched(engine)
+
+
+HELD = [
+    {"id": f"d{n:03}", "text": f"Ferry {n} leaves pier {n % 4}.", "domain": f"pier{n % 4}", "meta": {"lang": "en"}}
+    for n in range(120)
+]
+
+
+@asynccontextmanager
+async def fronted(most: int = 10_000, **settings: Any) -> AsyncIterator[tuple[Retriever, list[int], list[str]]]:
+    """Serve the corpus under other names and without its fields by a service that knows no filter, as an engine over it."""
+    asked: list[int] = []
+    said: list[str] = []
+    async with InMemoryEngine(corpus=HELD).open(World()) as held:
+
+        async def answer(request: web.Request) -> web.Response:
+            wanted = await request.json()
+            asked.append(wanted["n"])
+            if wanted["n"] > most:
+                return web.json_response({"detail": "too many"}, status=400)
+            hits = await held.search(wanted["q"], wanted["n"])
+            return web.json_response([{"key": one.document.doc_id, "passage": one.document.body} for one in hits])
+
+        async with serving(answer) as url:
+            projection = {"doc_id": "key", "body": "passage", **settings.pop("projection", {})}
+            body = {"q": "{{ query }}", "n": "{{ limit }}"}
+            engine = HttpEngine.model_validate({"url": url, "body": body, "projection": projection, **settings})
+            async with engine.open(World(name="web", engines={"held": held}, say=said.append)) as retriever:
+                yield retriever, asked, said
+
+
+async def test_hits_are_told_to_be_in_a_group_by_the_documents_of_their_ids() -> None:
+    async with fronted(documents_from="held") as (retriever, _, said):
+        hits = await retriever.search("ferry leaves", 10, {"domain": "pier3"})
+        assert [hit.document.doc_id for hit in hits] == [f"d{n:03}" for n in range(3, 43, 4)]
+        assert [hit.rank for hit in hits] == list(range(1, 11)) and not hits[0].document.domain
+        sampler = RelatedSampler(engine="web", group_by="domain")
+        shelf = Shelf(retriever)
+        drawn = [await sampler.sample(Source(shelf, Dice(n), Dice(), n), 5) for n in range(6)]
+    pier = {one["id"]: one["domain"] for one in HELD}
+    assert all(len(one) == 5 and len({pier[document.doc_id] for document in one}) == 1 for one in drawn)
+    assert said == []
+
+
+async def test_a_filter_over_anothers_documents_holds_for_documents_and_hits() -> None:
+    async with fronted(documents_from="held", filter={"domain": ["pier1", "pier2"]}) as (retriever, _, _):
+        assert await retriever.count() == 60
+        assert {one.domain async for one in retriever.documents()} == {"pier1", "pier2"}
+        assert await retriever.groups("domain") == {"pier1": 30, "pier2": 30}
+        every = await retriever.search("ferry", 100)
+        assert len(every) == 60 and all(int(hit.document.doc_id[1:]) % 4 in (1, 2) for hit in every)
+        one = await retriever.search("ferry", 100, {"domain": ["pier0", "pier1"]})
+        assert len(one) == 30 and all(int(hit.document.doc_id[1:]) % 4 == 1 for hit in one)
+    with pytest.raises(CorpusError, match=r"^engine 'web': filter: no document of the corpus has .*; did you mean"):
+        async with fronted(documents_from="held", filter={"meta.lnag": "en"}):
+            pass
+
+
+async def test_more_is_asked_for_until_the_filter_leaves_enough_or_the_service_has_no_more() -> None:
+    async with fronted(documents_from="held") as (retriever, asked, said):
+        last = await retriever.search("ferry", 2, {"doc_id": ["d118", "d119"]})
+        assert [hit.document.doc_id for hit in last] == ["d118", "d119"]
+        assert asked == [10, 40, 160] and said == []
+        assert len(await retriever.search("ferry", 50, {"domain": "pier0"})) == 30
+        assert asked[3:] == [250]
+    async with fronted(most=50, documents_from="held") as (retriever, asked, said):
+        for _ in range(2):
+            assert len(await retriever.search("ferry", 9, {"doc_id": ["d030", "d119"]})) == 1
+        assert asked == [45, 180] * 2
+    assert len(said) == 1 and "filters are kept among the first 45 hits" in said[0] and "too many" in said[0]
+
+
+async def test_ids_that_are_none_of_the_documents_are_told_once() -> None:
+    async with fronted(documents_from="held", projection={"doc_id": "passage"}) as (retriever, asked, said):
+        for _ in range(2):
+            assert await retriever.search("ferry", 3, {"domain": "pier0"}) == []
+        assert asked == [15, 60, 240] * 2
+    assert len(said) == 1
+    assert "no hit is a document of 'held' (documents_from), such as 'Ferry 0 leaves pier 0.'" in said[0]
+
+
+async def test_a_field_that_no_hit_has_is_told_once_with_those_that_there_are() -> None:
+    async with recording([{"id": n, "text": f"t{n}", "lang": "en", "x": {"y": 1}} for n in range(30)]) as (url, seen):
+        said: list[str] = []
+        engine = HttpEngine(url=url, filter={"meta.lang": "en"})
+        async with engine.open(World(say=said.append)) as retriever:
+            for _ in range(2):
+                assert await retriever.search("ferry", 3) == []
+            assert len(said) == 1 and len(seen) == 4
+            assert "filter: no hit has a field 'meta.lang', so all are left out; there are: lang, x.y;" in said[0]
+        async with HttpEngine(url=url, filter={"lang": "de"}).open(World(say=said.append)) as retriever:
+            assert await retriever.search("ferry", 3) == []
+        async with HttpEngine(url=url, filter={"gone": None}).open(World(say=said.append)) as retriever:
+            assert len(await retriever.search("ferry", 3)) == 3
+        assert len(said) == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abcdefgh"), unique=True), st.lists(st.sampled_from("abcdefghxyz")))
+def test_a_selection_holds_the_ids_of_what_matches(ids: list[str], asked: list[str]) -> None:
+    async def told() -> list[bool]:
+        documents = [Document(doc_id=one, body=one, domain="ab"[number % 2]) for number, one in enumerate(ids)]
+        async with InMemoryEngine(corpus=[*documents, Document(doc_id="z", body="z", domain="a")]).open(World()) as all:
+            has = await Selected(all).by({"domain": "a"}, {"doc_id": [*"abcdefgh"]})
+            return [has(one) for one in asked]
+
+    assert asyncio.run(told()) == [one in ids and ids.index(one) % 2 == 0 for one in asked]
+
+
+async def test_a_selection_is_read_once_however_many_ask() -> None:
+    class Counted(InMemoryEngine):
+        streams: ClassVar[list[int]] = []
+
+        async def documents(self) -> AsyncIterator[Document]:
+            self.streams.append(1)
+            await asyncio.sleep(0)
+            yield Document(doc_id="a", body="x")
+
+    selected = Selected(Counted())
+    asked = await asyncio.gather(*(selected.by({"doc_id": n % 2}) for n in range(20)))
+    assert not any(has("b") for has in asked) and len(Counted.streams) == 2
+    for number in range(70):
+        await selected.by({"doc_id": number})
+    await selected.by({"doc_id": 69})
+    assert len(Counted.streams) == 70
+    await selected.by({"doc_id": 0})
+    assert len(Counted.streams) == 71
 
 
 @pytest.mark.parametrize(

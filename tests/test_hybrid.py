@@ -17,7 +17,7 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.hybrid import HybridEngine, fuse
 from dgt_rag.engines.in_memory import InMemoryEngine
-from dgt_rag.errors import EngineError, Exit, TaskError
+from dgt_rag.errors import CorpusError, EngineError, Exit, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.testing import LAWS, Opener
 from dgt_rag.world import World
@@ -48,9 +48,11 @@ class Fused(SearchToolEngine):
 
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Retriever]:
-        part = InMemoryEngine(corpus=self.corpus, filter=self.filter)
+        part = InMemoryEngine(corpus=self.corpus)
         other = part.model_copy(update={"language": "german"})
-        engine = HybridEngine(engines={"one": 1, "two": 2}, relevance_threshold=self.relevance_threshold)
+        engine = HybridEngine(
+            engines={"one": 1, "two": 2}, relevance_threshold=self.relevance_threshold, filter=self.filter
+        )
         async with (
             part.open(world) as one,
             other.open(world) as two,
@@ -114,6 +116,48 @@ async def test_a_shipped_engine_and_a_plugins_can_be_fused() -> None:
     assert [one.document.doc_id for one in hits] == ["b", "z"]
 
 
+async def test_a_filter_goes_down_to_the_engines_that_are_fused_with_the_filter_of_the_caller() -> None:
+    documents = [
+        {"id": str(n), "text": "a query on soup", "domain": "ab"[n % 2], "tags": ["all", f"t{n % 3}"]}
+        for n in range(400)
+    ]
+    async with (
+        InMemoryEngine(corpus=documents).open(World()) as one,
+        InMemoryEngine(corpus=documents).open(World()) as two,
+    ):
+        engine = HybridEngine(engines=["one", "two"], filter={"domain": "b", "tags": ["t0", "t1"]}, depth=5)
+        async with engine.open(World(engines={"one": one, "two": two})) as retriever:
+            assert await retriever.count() == 134 == len([1 async for _ in retriever.documents()])
+            assert await retriever.groups("domain", {"tags": ["t2", "all"]}) == {"b": 134}
+            for where in ({}, {"tags": "t1"}, {"tags": "all"}, {"tags": ["t2", "t1", "t0"]}, {"domain": ["a", "b"]}):
+                conditions: Where = where
+                found = await retriever.search("query", 300, conditions)
+                wanted = [d async for d in one.documents() if d.matches(engine.filter) and d.matches(conditions)]
+                assert sorted(hit.document.doc_id for hit in found) == sorted(d.doc_id for d in wanted)
+            assert await retriever.search("query", 300, {"domain": "a"}) == []
+            assert len(await retriever.search("query", 10, {"tags": "all"})) == 10
+        with pytest.raises(
+            CorpusError, match=r"engine 'both': filter: .* unknown field 'dmoain'; did you mean 'domain'"
+        ):
+            async with HybridEngine(engines=["one", "two"], filter={"dmoain": "b"}).open(
+                World(name="both", engines={"one": one, "two": two})
+            ):
+                pass
+
+
+async def test_a_hit_of_an_engine_that_shows_no_fields_is_kept_if_the_engine_found_it_by_the_filter() -> None:
+    class Bare(Fixed):
+        async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+            assert where == {"domain": "b"}
+            return await super().search(query, limit)
+
+    documents = [{"id": one, "text": "a query", "domain": domain} for one, domain in ("aa", "bb", "cb")]
+    async with InMemoryEngine(corpus=documents).open(World()) as held:
+        engine = HybridEngine(engines=["held", "bare"], filter={"domain": "b"}, documents_from="held")
+        hits = await searched(engine, held=held, bare=Bare("x", "b"))
+    assert [one.document.doc_id for one in hits] == ["b", "x", "c"]
+
+
 async def test_an_engine_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(TaskError, match=r"engines: unknown engine 'tow'; did you mean 'two'\?"):
         await searched(HybridEngine(engines=["one", "tow"]), one=Fixed(), two=Fixed())
@@ -136,7 +180,6 @@ async def test_an_engine_that_fails_fails_the_search() -> None:
         ({"engines": {"one": 1.0, "two": math.inf}}, "finite number"),
         ({"engines": {"one": 1.0, "two": "heavy"}}, "valid number"),
         ({"engines": ["one", {"two": 1}]}, "valid string"),
-        ({"engines": ["one", "two"], "filter": {"a": 1}}, "`filter` belongs to the engines"),
         ({"engines": "one"}, "a list of engines, or a mapping of engine to weight, is needed"),
         ({"engines": ["one", "one"]}, "fewer than two engines"),
     ],

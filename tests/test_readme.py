@@ -6,14 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from building import ROOT, lines, task_values
+from pydantic import SkipValidation
 
-from dgt_rag import run
+from dgt_rag import Document, run
 from dgt_rag.loader import load
+from dgt_rag.testing import Opener
+from dgt_rag.testing.laws import keeps_the_filter, keeps_the_limit, keeps_the_threshold, searches_among_what_matches
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -98,6 +103,67 @@ def test_the_engine_of_the_readme_is_twenty_lines_and_works_as_a_file_of_the_tas
     )
     assert result.summary.kept == 3
     assert result.summary.tool_calls > 3
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """The README's engine as a file of a task, a folder for it, and the task."""
+    (tmp_path / "folder.py").write_text(next(block for block in blocks("python") if "SearchToolEngine" in block))
+    (tmp_path / "notes").mkdir()
+    for number, name in enumerate(("bins", "glass", "paper", "pool")):
+        (tmp_path / "notes" / f"{name}.txt").write_text("A ticket costs 5 euros. " * (number + 1))
+    engines = {
+        "notes": {"type": "search/folder", "path": "notes"},
+        "twice": {"type": "search/hybrid", "engines": ["notes", "same"]},
+        "same": {"type": "search/folder", "path": "notes"},
+    }
+    stage = {"name": "lm/scenario/rag", "document_samplers": [{"type": "search/random", "engine": "notes", "k": 1}]}
+    task = {"plugins": ["folder.py"], "tools": {"engines": engines}, "initialization_stages": [stage]}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine", "found"),
+    [
+        ("", "notes", ["pool", "paper", "glass", "bins"]),
+        ("tools.engines.notes.filter.doc_id=glass.txt", "notes", ["glass"]),
+        ("tools.engines.notes.relevance_threshold=3", "notes", ["pool", "paper"]),
+        ("tools.engines.notes.filter.doc_id=glass.txt tools.engines.same.relevance_threshold=9", "twice", ["glass"]),
+        (
+            "tools.engines.notes.relevance_threshold=3 tools.engines.same.relevance_threshold=4",
+            "twice",
+            ["pool", "paper"],
+        ),
+    ],
+)
+def test_the_engine_of_the_readme_keeps_its_filter_and_threshold(notes, settings, engine, found):
+    done = dgt_rag(f"search task.yaml ticket --engine {engine} {settings}", notes)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"(\w+)\.txt", done.stdout) == found
+
+
+def test_a_filter_of_the_readmes_engine_that_leaves_nothing_is_refused_in_one_line(notes):
+    done = dgt_rag("search task.yaml ticket tools.engines.notes.filter.id=x --engine notes", notes)
+    line = "engine 'notes': filter: no document of the corpus has {\"id\": \"x\"}; unknown field 'id'; there are: body, doc_id\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
+@pytest.mark.parametrize("law", [keeps_the_filter, keeps_the_threshold, searches_among_what_matches, keeps_the_limit])
+async def test_the_engine_of_the_readme_keeps_the_law(law, tmp_path):
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(next(block for block in blocks("python") if "SearchToolEngine" in block), names)
+
+    class Served(names["Folder"]):
+        """The same over documents with fields."""
+
+        corpus: SkipValidation[Sequence[Document]]
+
+        async def documents(self):
+            for document in self.corpus:
+                yield document
+
+    await law(Opener(lambda made, folder, **keys: Served(path=str(folder), corpus=made, **keys), tmp_path))
 
 
 def test_make_demo_runs_a_static_and_a_live_task():

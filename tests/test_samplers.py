@@ -133,6 +133,32 @@ async def test_groups_named_by_numbers_are_drawn_from() -> None:
         assert all(len({d.field("year") for d in ds}) == 1 and len(ds) == 3 for ds in await drawn(sampler, shelf, 3, 4))
 
 
+@pytest.mark.parametrize("kind", [RandomSampler, RelatedSampler, CoverageSampler])
+async def test_groups_are_named_by_numbers_and_truth_values_as_a_filter_names_them(kind) -> None:
+    metadata = [{"year": 2020 + n % 3, "old": n % 3 == 0, "part": n % 3 / 2} for n in range(9)]
+    shelf = Shelf(Listed([Document(doc_id=str(n), body=f"x {n}", metadata=one) for n, one in enumerate(metadata)]))
+    for keys in (
+        {"group_by": "year", "include_groups": [2020]},
+        {"group_by": "year", "include_groups": ["2020"]},
+        {"group_by": "year", "exclude_groups": [2021, "2022"]},
+        {"group_by": "old", "include_groups": [True]},
+        {"group_by": "part", "include_groups": [0.0]},
+    ):
+        got = await drawn(kind.model_validate({"engine": "e", **keys}), shelf, 3, 4)
+        assert {d.field("year") for ds in got for d in ds} == {2020}, keys
+
+
+@pytest.mark.parametrize("group", [None, ["a"], {"a": 1}])
+def test_a_group_that_names_nothing_is_refused(group: object) -> None:
+    with pytest.raises(ValidationError, match="valid string"):
+        RandomSampler.model_validate({"engine": "e", "group_by": "year", "include_groups": [group]})
+
+
+def test_a_schema_lets_numbers_name_groups() -> None:
+    groups = RandomSampler.model_json_schema()["properties"]["include_groups"]
+    assert {one["type"] for one in groups["items"]["anyOf"]} == {"string", "integer", "number", "boolean"}
+
+
 async def test_related_brings_the_nearest_and_no_copies() -> None:
     bodies = ["red bike brakes squeak", "red bike brakes  squeak", "bike brakes worn", "blue soup spoon", "brakes"]
     shelf = Shelf(Listed([Document(doc_id=str(n), body=body) for n, body in enumerate(bodies)]))

@@ -45,7 +45,7 @@ class FileEngine(SearchToolEngine):
         seen = await sidecar.make(world.say)
         documents, index = await asyncio.to_thread(sidecar.load, seen)
         try:
-            async with LexicalRetriever.over(documents, index, self) as retriever:
+            async with LexicalRetriever.over(documents, index, self, world.name) as retriever:
                 yield retriever
         finally:
             documents.close()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from dgt_rag.engines.base import Retriever, SearchToolEngine
+from dgt_rag.engines.base import Narrowed, Retriever, SearchToolEngine
 from dgt_rag.engines.borrowed import opened
 from dgt_rag.engines.http_request import HttpService
 from dgt_rag.errors import TaskError
@@ -17,7 +17,10 @@ class HttpEngine(HttpService, SearchToolEngine):
 
     type: Literal["search/http"] = "search/http"
     documents_from: str | None = None
-    """The engine of the task whose documents are streamed and sampled; a search service cannot do that."""
+    """The engine of the task whose documents are streamed and sampled; a search service cannot do that.
+
+    Which hits a filter leaves is then told by the fields that its documents have, found by id.
+    """
 
     def needs(self) -> tuple[str, ...]:
         """Return the engine that has the documents."""
@@ -33,9 +36,10 @@ class HttpEngine(HttpService, SearchToolEngine):
         lender: Retriever = _NoDocuments(self)
         if self.documents_from:
             lender = opened(world, self.documents_from, f"{who}: documents_from")
+            await Narrowed(lender, self.filter).refuse_nothing(who)
         async with client(self) as session:
             wire = Wire(self, session, world.guards.of(f"search at {self.address}", self.retry))
-            yield HttpRetriever(self, lender, wire, world.say)
+            yield HttpRetriever(self, lender, wire, world.say, self.documents_from)
 
 
 class _NoDocuments(Retriever):

@@ -13,16 +13,24 @@ from pydantic import JsonValue
 from dgt_rag.corpus.advice import suggest
 from dgt_rag.corpus.read import Projector
 from dgt_rag.corpus.rows import kept
-from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
+from dgt_rag.engines.base import Narrowed, Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing
+from dgt_rag.engines.fields import fields_in
 from dgt_rag.engines.http_request import HttpService, Request
+from dgt_rag.engines.selected import Selected
 from dgt_rag.errors import Busy, EngineError
 from dgt_rag.guard import Guard
 from dgt_rag.llm.refusals import Raw, busy, one_line
 from dgt_rag.records import Document, Hit
 
+Pair = tuple[Document, float]
+
 _WIDER = 5
 """Hits asked for each one wanted, where some may be left out by a filter that the service does not know."""
+_FURTHER = 4
+"""Times as many asked for, where those were too few."""
+_DEEPEST = 1_000
+"""Hits among which those are looked for that a filter leaves."""
 
 
 @asynccontextmanager
@@ -102,13 +110,18 @@ class Wire:
 class HttpRetriever(Borrowing):
     """An open connection to a search service."""
 
-    def __init__(self, engine: SearchToolEngine, lender: Retriever, wire: Wire, say: Callable[[str], None]) -> None:
-        super().__init__(lender)
+    def __init__(
+        self, engine: SearchToolEngine, lender: Retriever, wire: Wire, say: Callable[[str], None], holder: str | None
+    ) -> None:
+        """Take the name of the engine that holds the documents, if there is one."""
+        super().__init__(Narrowed(lender, engine.filter) if engine.filter and holder else lender)
         self.service = wire.service
         self.wire = wire
         self.filter = engine.filter
         self.least = engine.relevance_threshold
         self.projector = Projector.of(self.service.projection)
+        self._holder = holder
+        self._selected = Selected(lender)
         self._say = say
         self._told: set[str] = set()
 
@@ -117,14 +130,66 @@ class HttpRetriever(Borrowing):
         if limit < 1 or not query.strip():
             return []
         conditions = {**self.filter, **(where or {})}
-        request = self.service.request(query, limit * _WIDER if conditions else limit, conditions)
-        found: dict[str, tuple[Document, float]] = {}
-        for document, score in self._documents(self._hits(await self.wire.ask(request))):
-            seen = document.matches(self.filter) and document.matches(where or {})
-            if seen and (self.least is None or score >= self.least):
-                found.setdefault(document.doc_id, (document, score))
-        pairs = list(found.values())[:limit]
-        return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(pairs, 1)]
+        if conditions:
+            pairs = await self._kept(query, limit, conditions, where or {})
+        else:
+            pairs = (await self._ask(query, limit, {}))[0]
+        near = [pair for pair in pairs if self.least is None or pair[1] >= self.least][:limit]
+        return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(near, 1)]
+
+    async def _ask(self, query: str, limit: int, conditions: Where) -> tuple[list[Pair], int]:
+        """Return documents with scores, each once, and how many hits there were."""
+        hits = self._hits(await self.wire.ask(self.service.request(query, limit, conditions)))
+        found: dict[str, Pair] = {}
+        for document, score in self._documents(hits):
+            found.setdefault(document.doc_id, (document, score))
+        return list(found.values()), len(hits)
+
+    async def _kept(self, query: str, limit: int, conditions: Where, where: Where) -> list[Pair]:
+        """Return what the filters leave; more is asked for while they leave too few, as long as there is more."""
+        matches = await self._rule(where)
+        asked, most = limit * _WIDER, max(limit * _WIDER, _DEEPEST)
+        pairs, hits = await self._ask(query, asked, conditions)
+        kept = [pair for pair in pairs if matches(pair[0])]
+        while len(kept) < limit and hits >= asked and asked < most:
+            asked = min(_FURTHER * asked, most)
+            try:
+                pairs, hits = await self._ask(query, asked, conditions)
+            except EngineError as error:
+                self._tell("wider", f"filters are kept among the first {hits:,} hits: asked for {asked:,}, {error}")
+                break
+            kept = [pair for pair in pairs if matches(pair[0])]
+        if pairs and not kept:
+            await self._tell_why([document for document, _ in pairs], conditions)
+        return kept
+
+    async def _rule(self, where: Where) -> Callable[[Document], bool]:
+        """Return what says whether a hit is seen: by its own fields, or by those of the document of its id."""
+        if self._holder is None:
+            return lambda document: document.matches(self.filter) and document.matches(where)
+        has = await self._selected.by(self.filter, where)
+        return lambda document: has(document.doc_id)
+
+    async def _tell_why(self, documents: list[Document], conditions: Where) -> None:
+        """Say why a filter left nothing of these hits, if it could not leave anything."""
+        if self._holder is not None:
+            has = await self._selected.by()
+            if not any(has(document.doc_id) for document in documents):
+                self._tell(
+                    "ids",
+                    f"{self.wire.name}: no hit is a document of {self._holder!r} (documents_from), such as "
+                    f"{documents[0].doc_id!r}, so none is in a filter or group; does projection.doc_id name its ids?",
+                )
+            return
+        for path, wanted in conditions.items():
+            empty = None in wanted if isinstance(wanted, list) else wanted is None
+            if not empty and not any(document.labels(path) for document in documents):
+                fields = ", ".join(fields_in(documents)) or "none beside id and body"
+                self._tell(
+                    f"field {path}",
+                    f"{self.wire.name}: filter: no hit has a field {path!r}, so all are left out; there are: {fields}; "
+                    "`documents_from: ENGINE` would look at that engine's documents",
+                )
 
     def _hits(self, answer: Any) -> list[Any]:
         """Return the list of hits, or say where the path ends."""
@@ -141,9 +206,9 @@ class HttpRetriever(Borrowing):
             raise EngineError(f"{self.wire.name}: hits: {way} is no list; it is {_shape(value)}")
         return value
 
-    def _documents(self, hits: list[Any]) -> list[tuple[Document, float]]:
+    def _documents(self, hits: list[Any]) -> list[Pair]:
         """Return the documents of the hits with their scores; a hit without a body or an id is told and left out."""
-        pairs: list[tuple[Document, float]] = []
+        pairs: list[Pair] = []
         for rank, hit in enumerate(hits, start=1):
             record, problem = self._record(hit)
             if problem:

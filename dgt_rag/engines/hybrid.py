@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, PositiveFloat, TypeAdapter, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
+from dgt_rag.engines.base import Narrowed, Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing, opened
 from dgt_rag.records import Document, Hit
 from dgt_rag.together import together
@@ -47,8 +47,6 @@ class HybridEngine(SearchToolEngine):
     def _makes_sense(self) -> "HybridEngine":
         if len(self.weights) < 2:
             raise ValueError("`engines` names fewer than two engines; there is nothing to fuse")
-        if self.filter:
-            raise ValueError(f"`filter` belongs to the engines that have the documents: {', '.join(self.engines)}")
         return self
 
     @property
@@ -66,7 +64,14 @@ class HybridEngine(SearchToolEngine):
         who = f"engine {world.name or self.type!r}"
         parts = {name: opened(world, name, f"{who}: engines") for name in self.weights}
         lender = opened(world, self.documents_from or next(iter(self.weights)), f"{who}: documents_from")
-        yield _HybridRetriever(self, lender, parts)
+        fused = _HybridRetriever(self, lender, parts)
+        if not self.filter:
+            yield fused
+            return
+        # each part finds by the filter in its own way; a hit of one need not have the fields of another
+        narrowed = Narrowed(fused, self.filter, sure=True)
+        await narrowed.refuse_nothing(who)
+        yield narrowed
 
 
 class _HybridRetriever(Borrowing):

@@ -51,7 +51,7 @@ class InMemoryEngine(SearchToolEngine):
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Read and index the documents."""
         documents, index = await asyncio.to_thread(self._load, world)
-        async with LexicalRetriever.over(MemoryDocuments(documents), index, self) as retriever:
+        async with LexicalRetriever.over(MemoryDocuments(documents), index, self, world.name) as retriever:
             yield retriever
 
     def _load(self, world: World) -> tuple[list[Document], TextIndex]:

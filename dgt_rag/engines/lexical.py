@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
 from dgt_rag.engines.documents import DocumentStore
+from dgt_rag.engines.fields import fields_in, nothing_left
 from dgt_rag.engines.groups import Selection
 from dgt_rag.engines.index import BLOCK, Ranking, TextIndex
 from dgt_rag.errors import CorpusError
@@ -65,9 +66,9 @@ class LexicalRetriever(Retriever):
     @classmethod
     @asynccontextmanager
     async def over(
-        cls, store: DocumentStore, index: TextIndex, engine: SearchToolEngine
+        cls, store: DocumentStore, index: TextIndex, engine: SearchToolEngine, name: str = ""
     ) -> AsyncIterator["LexicalRetriever"]:
-        """Open the retriever of an engine; a filter that leaves nothing is refused.
+        """Open the retriever of an engine of this name; a filter that leaves nothing is refused.
 
         It has threads of its own, one for each core, so that searches one after the other find a warm one; at the end
         those are waited for that still read.
@@ -76,7 +77,7 @@ class LexicalRetriever(Retriever):
         try:
             retriever = cls(store, index, engine, threads)
             if not await retriever.count():
-                raise CorpusError(f"filter: no document of the corpus has {json.dumps(engine.filter)}")
+                raise await retriever._aside(lambda: _nothing(store, engine, name))
             yield retriever
         finally:
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
@@ -211,6 +212,14 @@ class LexicalRetriever(Retriever):
             return self._index.best(query, limit, chosen.member, BLOCK)
         among = self._store.count // len(chosen) + 1
         return self._index.best(self._index.query(terms, domains), limit, chosen.member, among)
+
+
+def _nothing(store: DocumentStore, engine: SearchToolEngine, name: str) -> CorpusError:
+    """Return the refusal of a filter that leaves nothing of a corpus."""
+    values = {path: store.groups(path).bounds for path in engine.filter}
+    ours = engine.model_dump(include={"projection"}).get("projection")
+    place = f"engine {name or engine.plugin_name()!r}"
+    return nothing_left(place, engine.filter, values, fields_in(next(store.blocks(), [])), ours)
 
 
 def _by_id(scores: list[float], documents: list[Document]) -> list[Document]:

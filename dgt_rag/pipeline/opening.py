@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dgt_rag.dice import Dice
-from dgt_rag.engines.base import Retriever, SearchToolEngine
+from dgt_rag.engines.base import Retriever, SearchToolEngine, seen
 from dgt_rag.engines.guarded import guarded
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.errors import TaskError
@@ -54,7 +54,9 @@ async def open_engines(
     retrievers: dict[str, Retriever] = {}
     for name in in_order(engines):
         own = replace(world, name=name, engines=dict(retrievers))
-        retrievers[name] = await _entered(f"engine {name!r}", engines[name].open(own), Retriever, stack)
+        found = await _entered(f"engine {name!r}", engines[name].open(own), Retriever, stack)
+        with answering_for(f"engine {name!r}"):
+            retrievers[name] = await seen(engines[name], found, own)
     return retrievers
 
 

@@ -2,19 +2,20 @@
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.borrowed import Borrowing
+from dgt_rag.engines.fields import fields_in, first
 from dgt_rag.errors import TaskError
 from dgt_rag.plugins import Choice, Plugin, unknown
-from dgt_rag.records import Document, Hit
+from dgt_rag.records import Document, Hit, label_of
 
 T = TypeVar("T")
 
@@ -99,14 +100,23 @@ class DocumentSampler(Plugin):
 AnySampler = Annotated[DocumentSampler, Choice("samplers")]
 
 
+def _as_label(value: object) -> object:
+    """Return a number or a truth value as it names a group; what is neither is refused where text is needed."""
+    return label_of(value) if isinstance(value, bool | int | float) else value
+
+
+Group = Annotated[str, BeforeValidator(_as_label, json_schema_input_type=str | int | float | bool)]
+"""The name of a group: the value of a field, as YAML has it."""
+
+
 class GroupedSampler(DocumentSampler):
     """Base of the samplers that can take all documents of a conversation from one group."""
 
     group_by: str | None = None
     """A (dotted) field; all documents of a conversation have the same value in it."""
-    include_groups: tuple[str, ...] = ()
+    include_groups: tuple[Group, ...] = ()
     """Only these values of the field."""
-    exclude_groups: tuple[str, ...] = ()
+    exclude_groups: tuple[Group, ...] = ()
     """None of these values of the field."""
 
     @model_validator(mode="after")
@@ -133,27 +143,6 @@ class GroupedSampler(DocumentSampler):
         return {name: known[name] for name in sorted(names)}
 
 
-_LOOKED_AT = 100
-
-
 async def fields_of(retriever: Retriever) -> list[str]:
     """Return the fields, beside id and body, that the first documents have."""
-    found: set[str] = set()
-    stream = retriever.documents()
-    seen = 0
-    async for document in stream:
-        found.update(name for name in ("title", "domain") if document.field(name))
-        found.update(_paths(document.metadata))
-        seen += 1
-        if seen == _LOOKED_AT:
-            break
-    if isinstance(stream, AsyncGenerator):
-        await stream.aclose()
-    return sorted(found)
-
-
-def _paths(value: Mapping[str, JsonValue], above: str = "") -> list[str]:
-    out: list[str] = []
-    for name, below in value.items():
-        out += _paths(below, f"{above}{name}.") if isinstance(below, dict) else [f"{above}{name}"]
-    return out
+    return fields_in(await first(retriever.documents()))

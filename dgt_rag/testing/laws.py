@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dgt_rag.dice import Dice
-from dgt_rag.engines.base import Retriever, SearchToolEngine, Where
+from dgt_rag.engines.base import Retriever, SearchToolEngine, Where, seen
 from dgt_rag.records import Document, Hit
 from dgt_rag.testing.corpus import HOSTILE, OFFICES, TOPICS, corpus
 from dgt_rag.world import World
@@ -34,8 +34,9 @@ class Opener:
     @asynccontextmanager
     async def open(self, documents: Sequence[Document], **settings: Any) -> AsyncIterator[Retriever]:
         """Open an engine that serves these documents."""
-        async with self.engine(documents, **settings).open(self.world) as retriever:
-            yield retriever
+        engine = self.engine(documents, **settings)
+        async with engine.open(self.world) as retriever:
+            yield await seen(engine, retriever, self.world)
 
     def engine(self, documents: Sequence[Document], **settings: Any) -> SearchToolEngine:
         """Make an engine that serves these documents."""
