@@ -27,9 +27,11 @@ from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
 from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
 from dgt_rag.engines.base import Retriever, SearchToolEngine
+from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.vector import VectorEngine
 from dgt_rag.engines.vector_faiss import kept_index, make_index, through
+from dgt_rag.engines.vector_reuse import Earlier, Reuse, Texts
 from dgt_rag.engines.vector_search import exact
 from dgt_rag.engines.vector_store import unit
 from dgt_rag.errors import EngineError, TaskError
@@ -128,6 +130,48 @@ async def test_ties_break_by_id_also_at_the_edge_of_the_limit() -> None:
     assert await searched(VectorEngine(embedder=Letters(), corpus=corpus), "abc") == ["d00", "d01", "d02"]
 
 
+def among_many_of_one_text(count: int) -> list[dict[str, str]]:
+    """Return documents that stand in the reverse order of their ids, most of one text."""
+    return [
+        {"id": f"t{count - 1 - n:04}", "text": f"xyz{LETTERS[n % 26]}" if n % 50 == 0 else "abc"} for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("exact_up_to", [100_000, 100], ids=["all compared", "an index"])
+async def test_ties_break_by_id_however_many_there_are(exact_up_to: int) -> None:
+    if exact_up_to == 100:
+        skip_without("faiss")
+
+    class Counted(InMemoryEngine):
+        @asynccontextmanager
+        async def open(self, world: World) -> AsyncIterator[Retriever]:
+            async with super().open(world) as held:
+                yield CountedRetriever(held)
+
+    class CountedRetriever(Borrowing):
+        readings = 0
+
+        def documents(self) -> AsyncIterator[Document]:
+            self.readings += 1
+            return super().documents()
+
+    corpus = among_many_of_one_text(2003)
+    tied = sorted(document["id"] for document in corpus if document["text"] == "abc")
+    async with Counted(corpus=corpus).open(World()) as held:
+        engine = VectorEngine(embedder=Letters(), documents_from="held", exact_up_to=exact_up_to)
+        async with engine.open(World(engines={"held": held})) as retriever:
+            before = held.readings
+            for limit in (1, 4, 30, 1900, 4):
+                hits = await retriever.search("abc", limit)
+                assert [hit.document.doc_id for hit in hits] == tied[:limit]
+            assert held.readings == before + 1
+            if exact_up_to > 2003:
+                everything = sorted(await retriever.search("xyzab", 2003), key=lambda h: (-h.score, h.document.doc_id))
+                found = [hit.document.doc_id for hit in await retriever.search("xyzab", 60)]
+                assert found == [hit.document.doc_id for hit in everything[:60]]
+                assert held.readings == before + 1
+
+
 @pytest.mark.parametrize("query", ["", "  \n", "...", "12345"])
 async def test_a_query_that_says_nothing_finds_nothing(query: str) -> None:
     assert await searched(VectorEngine(embedder=Letters(), corpus=[{"id": "1", "text": "abc"}]), query) == []
@@ -145,7 +189,7 @@ async def test_threshold_filter_and_where_leave_out_what_they_say(tmp_path: Path
         assert await retriever.count() == 2
 
 
-async def test_vectors_are_made_once_and_again_when_the_corpus_has_changed(tmp_path: Path) -> None:
+async def test_vectors_are_made_once_and_when_the_corpus_has_changed_those_that_are_new(tmp_path: Path) -> None:
     path = write(tmp_path / "c.jsonl", words(50))
     embedder, said = Letters(), []
     engine, world = VectorEngine(embedder=embedder, path=path), World(say=said.append)
@@ -155,8 +199,226 @@ async def test_vectors_are_made_once_and_again_when_the_corpus_has_changed(tmp_p
     assert len(embedder.seen) == 52
     write(path, ["zzz", *words(50)])
     assert await searched(engine, "zzz", world, limit=1) == ["d000"]
-    assert len(embedder.seen) == 52 + 52
+    assert embedder.seen[52:] == ["zzz", "zzz"]
+    assert sum("the corpus has changed; 50 of 51 vectors were there already" in line for line in said) == 1
+    write(path, ["other", "texts"])
+    await searched(engine, "zzz", world)
     assert sum("the corpus has changed; its vectors are made anew" in line for line in said) == 1
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+CHANGES = {
+    "appended": (lambda lines: [*lines, {"id": "new", "text": "zyx"}], ["zyx"]),
+    "put first": (lambda lines: [{"id": "new", "text": "zyx"}, *lines], ["zyx"]),
+    "reordered": (lambda lines: lines[::-1], []),
+    "one taken away": (lambda lines: lines[:20] + lines[21:], []),
+    "other metadata": (lambda lines: [line | {"kind": 7, "more": [1]} for line in lines], []),
+    "other ids": (lambda lines: [line | {"id": f"x{line['id']}"} for line in lines], []),
+    "a text changed": (
+        lambda lines: [line | ({"text": "zyx"} if n == 9 else {}) for n, line in enumerate(lines)],
+        ["zyx"],
+    ),
+    "a title added": (
+        lambda lines: [line | ({"title": "Zyx"} if n == 9 else {}) for n, line in enumerate(lines)],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("lent", [False, True], ids=["a file", "documents of another engine"])
+@pytest.mark.parametrize("change", CHANGES)
+async def test_after_a_change_only_texts_that_are_new_are_embedded(tmp_path: Path, change: str, lent: bool) -> None:
+    path, (changed, new) = write(tmp_path / "c.jsonl", words(50)), CHANGES[change]
+
+    async def found(embedder: Letters, folder: Path) -> list[str]:
+        if not lent:
+            return await searched(VectorEngine(embedder=embedder, path=path, index_dir=folder), "zyx", limit=60)
+        async with InMemoryEngine(path=path).open(World()) as held:
+            engine = VectorEngine(embedder=embedder, documents_from="held", index_dir=folder)
+            return await searched(engine, "zyx", World(engines={"held": held}), limit=60)
+
+    await found(Letters(), tmp_path / "kept")
+    lines = lines_of(path)
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed(lines)), encoding="utf-8")
+    again, anew = Letters(), Letters()
+    assert await found(again, tmp_path / "kept") == await found(anew, tmp_path / "anew")
+    assert again.seen == [*(["Zyx\n" + lines[9]["text"]] if new is None else new), "zyx"]
+    assert next((tmp_path / "kept").rglob("*.json")).exists()
+    rows = {path.name: path.read_bytes() for path in (tmp_path / "kept").rglob("*.f32")}
+    (other,) = (tmp_path / "anew").rglob("*.f32")
+    assert rows[other.name] == other.read_bytes()
+
+
+async def test_a_text_that_occurs_often_is_embedded_once() -> None:
+    corpus = [{"id": f"d{n:02}", "text": "abc" if n % 3 else f"{LETTERS[n % 26]}x"} for n in range(60)]
+    embedder = Letters(batch=3)
+    found = await searched(VectorEngine(embedder=embedder, corpus=corpus), "abc", limit=40)
+    assert found == [f"d{n:02}" for n in range(60) if n % 3][:40]
+    texts = embedder.seen[:-1]
+    assert len(texts) == len(set(texts)) == len({document["text"] for document in corpus})
+
+
+async def test_engines_that_see_parts_of_one_corpus_pay_for_no_text_twice(tmp_path: Path) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(60)), []
+    engines = filtered(path)
+    for engine in (engines[1], engines[0], engines[2]):
+        await searched(engine, "bbb", World(say=said.append))
+    assert [len(engine.embedder.seen) for engine in engines] == [31, 31, 1]
+    assert sum("30 of 60 vectors were there already" in line for line in said) == 1
+
+
+async def test_lenders_of_other_filters_do_not_displace_each_others_vectors(tmp_path: Path) -> None:
+    path, paid, said = write(tmp_path / "c.jsonl", words(60)), [], []
+    for kind in (0, 1, 0, 1):
+        embedder = Letters()
+        async with InMemoryEngine(path=path, filter={"kind": kind}).open(World()) as held:
+            engine = VectorEngine(embedder=embedder, documents_from="held", index_dir=tmp_path / "kept")
+            await searched(engine, "bbb", World(engines={"held": held}, say=said.append))
+        paid.append(len(embedder.seen) - 1)
+    assert paid == [30, 30, 0, 0]
+    assert ["1 other file of vectors, of texts that are not all among these, 0.0 MB" in line for line in said] == [True]
+    async with InMemoryEngine(path=path).open(World()) as held:
+        await searched(engine, "bbb", World(engines={"held": held}))
+    assert len(embedder.seen) == 2
+    # those of all documents hold all texts of the others
+    assert kept(tmp_path) == [".f32", ".json"]
+
+
+async def test_what_a_cut_build_has_paid_for_is_there_for_a_changed_corpus(tmp_path: Path) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(50)), []
+    with pytest.raises(EngineError, match="the embedder broke down"):
+        await searched(VectorEngine(embedder=Letters(fails_after=30), path=path), "bbb")
+    made = next(tmp_path.rglob("*.part")).stat().st_size // (4 * 26)
+    assert made > 15
+    write(path, words(50)[::-1])
+    mended = Letters()
+    await searched(VectorEngine(embedder=mended, path=path), "bbb", World(say=said.append))
+    assert len(mended.seen) == 51 - made
+    assert [f"{made} of 50 vectors were there already" in line for line in said] == [True]
+    assert kept(tmp_path / "c.jsonl.dgt-vectors") == [".f32", ".json"]
+
+
+async def test_vectors_of_another_model_or_length_are_not_taken_for_a_changed_corpus(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", words(12))
+    await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    write(path, words(14))
+    other = Letters(model="other")
+    await searched(VectorEngine(embedder=other, path=path), "bbb")
+    assert len(other.seen) == 15
+    with pytest.raises(EngineError, match=r"vectors of 26 numbers, the embedder now gives 20; .* remove the folder"):
+        await searched(VectorEngine(embedder=Letters(letters=20), path=path), "bbb")
+    assert kept(tmp_path / "c.jsonl.dgt-vectors").count(".part") == 0
+
+
+def flip(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[40] ^= 1
+    path.write_bytes(whole)
+
+
+DAMAGES = {"cut": lambda path: os.truncate(path, 100), "empty": lambda path: os.truncate(path, 0), "a bit": flip}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_damaged_digests_of_texts_are_told_and_cost_embedding_and_nothing_else(
+    tmp_path: Path, damage: str
+) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(50)), []
+    await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    (keys,) = tmp_path.rglob("*.keys")
+    DAMAGES[damage](keys)
+    write(path, words(51))
+    again, anew = Letters(), VectorEngine(embedder=Letters(), path=path, index_dir=tmp_path / "anew")
+    found = await searched(VectorEngine(embedder=again, path=path), "bbb", World(say=said.append))
+    assert said[0] == f"{keys}: damaged; texts of these vectors that are needed are embedded again"
+    assert len(again.seen) == 52
+    assert found == await searched(anew, "bbb")
+    write(path, words(52))
+    once = Letters()
+    await searched(VectorEngine(embedder=once, path=path), "bbb")
+    assert len(once.seen) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+async def test_digests_of_texts_that_lack_are_made_by_reading_and_not_by_embedding(tmp_path: Path, damage: str) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(50)), []
+    await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    (keys,) = tmp_path.rglob("*.keys")
+    whole = keys.read_bytes()
+    os.truncate(keys, 90) if damage == "cut" else keys.unlink()
+    again = Letters()
+    await searched(VectorEngine(embedder=again, path=path), "bbb", World(say=said.append))
+    assert len(again.seen) == 1
+    assert said == ([f"{keys}: damaged; it is made anew"] if damage == "cut" else [])
+    assert keys.read_bytes() == whole
+
+
+async def test_a_cut_build_whose_digests_are_damaged_goes_on_where_it_was(tmp_path: Path) -> None:
+    path, said = write(tmp_path / "c.jsonl", words(50)), []
+    with pytest.raises(EngineError, match="the embedder broke down"):
+        await searched(VectorEngine(embedder=Letters(fails_after=30), path=path), "bbb")
+    (keys,) = tmp_path.rglob("*.keys")
+    flip(keys)
+    mended = Letters()
+    await searched(VectorEngine(embedder=mended, path=path), "bbb", World(say=said.append))
+    assert [line.partition(": ")[2].partition(" after")[0] for line in said] == ["damaged; it is made anew", "going on"]
+    assert len(mended.seen) < 40
+
+
+async def test_a_document_that_changes_between_two_readings_is_one_line() -> None:
+    class Changing(Retriever):
+        readings = 0
+
+        async def fingerprint(self) -> str:
+            return "always the same"
+
+        async def documents(self) -> AsyncIterator[Document]:
+            self.readings += 1
+            for n in range(10):
+                yield Document(doc_id=str(n), body=f"abc {self.readings if n == 7 else ''}")
+
+    engine = VectorEngine(embedder=Letters(), documents_from="held")
+    with pytest.raises(EngineError, match="a document has changed since it was first read; start again"):
+        await searched(engine, "abc", World(engines={"held": Changing()}))
+
+
+def keys_of(texts: list[int], halved: int = 1) -> Any:
+    return np.array([(text // halved, text) for text in texts], np.uint64).reshape(-1, 2)
+
+
+def vectors_of(texts: list[int]) -> Any:
+    return np.array([(text, 1) for text in texts], np.float32).reshape(-1, 2)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=80),
+    st.lists(st.lists(st.integers(0, 40), max_size=40), max_size=4),
+    st.sampled_from([1, 2]),
+    st.data(),
+)
+def test_each_row_gets_the_vector_of_its_text_and_no_text_is_embedded_that_is_there(
+    corpus: list[int], others: list[list[int]], halved: int, data: st.DataObject
+) -> None:
+    texts = Texts(keys_of(corpus, halved))
+    reuse = Reuse(texts, [Earlier(Path(), vectors_of(other), keys_of(other, halved)) for other in others])
+    done = data.draw(st.integers(0, len(corpus)))
+    missing = reuse.missing(done).tolist()
+    if halved == 1:
+        made = set[int]().union(*others)
+        assert sorted(corpus[row] for row in missing) == sorted(set(corpus[done:]) - made - set(corpus[:done]))
+        assert reuse.there(done) == sum(text in made for text in corpus[done:])
+        assert texts.hold(keys_of(list(made))) == (made <= set(corpus))
+    rows = vectors_of(corpus[:done])
+    while len(rows) < len(corpus):
+        start, stop = len(rows), data.draw(st.integers(len(rows) + 1, len(corpus)))
+        embedded = vectors_of([corpus[row] for row in missing if start <= row < stop])
+        assert reuse.embedded(start, stop) == len(embedded)
+        rows = np.concatenate([rows, reuse.rows(start, stop, embedded, lambda _, own=rows: own)])
+    assert np.array_equal(rows, vectors_of(corpus))
 
 
 async def test_another_model_has_vectors_of_its_own(tmp_path: Path) -> None:
@@ -257,6 +519,27 @@ async def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> No
         await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a full disk is made with /dev/full")
+async def test_digests_of_texts_that_find_no_room_stop_a_build_before_anything_is_paid_and_no_search(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "c.jsonl", words(12))
+    await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+    (keys,) = tmp_path.rglob("*.keys")
+    draft = keys.with_name(f"keys-{os.getpid()}.part")
+    keys.unlink()
+    draft.symlink_to("/dev/full")
+    assert len(await searched(VectorEngine(embedder=Letters(), path=path), "bbb")) > 0
+    write(path, words(13))
+    draft.symlink_to("/dev/full")
+    stopped = Letters()
+    with pytest.raises(EngineError, match=r"cannot keep the vectors here \(No space left") as refused:
+        await searched(VectorEngine(embedder=stopped, path=path), "bbb")
+    assert "\n" not in str(refused.value)
+    assert stopped.seen == []
+    assert not draft.is_symlink()
+
+
 async def test_documents_may_be_those_of_another_engine() -> None:
     corpus = [{"id": str(n), "text": body} for n, body in enumerate(["abc", "xyz", "mno"])]
     engine = VectorEngine(embedder=Letters(), documents_from="held")
@@ -331,6 +614,33 @@ def test_a_faiss_index_finds_most_of_the_nearest_and_scores_them_exactly(tmp_pat
     assert len(places) >= 10
     assert mask[places].all()
     assert places[0] == true(queries[0], 10, mask)[0][0]
+
+
+@pytest.mark.parametrize(("count", "distinct"), [(9000, 5), (9000, 300), (2000, 40)])
+def test_an_index_of_which_most_lists_are_empty_finds_as_many_as_are_wanted(
+    tmp_path: Path, count: int, distinct: int
+) -> None:
+    skip_without("faiss")
+    numbers = np.random.default_rng(3)
+    base = unit(numbers.normal(size=(distinct, 8)).astype(np.float32))
+    matrix = base[np.where(numbers.random(count) < 0.98, 0, numbers.integers(0, distinct, count))]
+    ranked = through(make_index(matrix, tmp_path / "a.faiss"), matrix)
+    asked = np.concatenate([base[:20], unit(numbers.normal(size=(40, 8)).astype(np.float32))])
+    assert min(len(ranked(query, 5, None)[0]) for query in asked) >= 5
+    near = exact(matrix)(base[0], 5, None)
+    assert set(near[0]) == set(ranked(base[0], 5, None)[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 30, 447])
+def test_an_index_of_few_vectors_is_made_without_a_word(
+    tmp_path: Path, count: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    skip_without("faiss")
+    matrix = unit(np.random.default_rng(7).normal(size=(count, 8)).astype(np.float32))
+    places, _ = through(make_index(matrix, tmp_path / "a.faiss"), matrix)(matrix[0], 3, None)
+    assert places[0] == 0
+    assert len(places) == min(count, 3) or count > 3
+    assert capfd.readouterr() == ("", "")
 
 
 async def test_beyond_exact_up_to_an_index_serves_and_is_kept(tmp_path: Path) -> None:
@@ -421,11 +731,12 @@ async def test_vectors_in_use_outlive_those_that_take_their_place(tmp_path: Path
 async def test_the_vectors_of_a_changed_corpus_are_kept_until_the_new_ones_are_whole(tmp_path: Path) -> None:
     path, folder = write(tmp_path / "c.jsonl", words(20)), tmp_path / "c.jsonl.dgt-vectors"
     await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
-    for count in (30, 40):
+    for builds, count in enumerate((30, 40), 1):
         write(path, words(count))
         with pytest.raises(EngineError, match="broke down"):
-            await searched(VectorEngine(embedder=Letters(fails_after=12), path=path), "bbb")
-        assert kept(folder).count(".f32") == kept(folder).count(".part") == 1
+            await searched(VectorEngine(embedder=Letters(fails_after=5), path=path), "bbb")
+        # what the one before has paid for is not in this one yet
+        assert (kept(folder).count(".f32"), kept(folder).count(".part")) == (1, builds)
     write(path, words(20))
     back = Letters()
     await searched(VectorEngine(embedder=back, path=path), "bbb")
@@ -473,9 +784,10 @@ async def test_vectors_left_by_other_settings_are_told_with_their_size(tmp_path:
     path, said = write(tmp_path / "c.jsonl", words(60)), []
     for engine in filtered(path):
         await searched(engine, "bbb", World(say=said.append))
-    assert len(said) == 2
-    assert said[0].startswith(f"{path}.dgt-vectors: 1 other folder of vectors, by other settings, holds 0.0 MB")
-    assert said[1].startswith(f"{path}.dgt-vectors: 2 other folders of vectors, by other settings, hold 0.0 MB")
+    assert len(said) == 4
+    assert ["30 of 30 vectors were there already" in line for line in said] == [True, False, True, False]
+    assert said[1].startswith(f"{path}.dgt-vectors: 1 other folder of vectors, by other settings, holds 0.0 MB")
+    assert said[3].startswith(f"{path}.dgt-vectors: 2 other folders of vectors, by other settings, hold 0.0 MB")
 
 
 @pytest.mark.parametrize("left", [0, 26 * 4 * 7, 26 * 4 * 60 - 1])

@@ -74,7 +74,10 @@ class VectorEngine(SearchToolEngine):
             lender = await stack.enter_async_context(self._lender(world))
             encoder = await stack.enter_async_context(self.embedder.open(world))
             kept = self._kept(world)
-            place = Place(*kept or [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")))])
+            if kept is None:
+                # nothing that others keep beside it is looked at
+                kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")), "vectors"), ""
+            place = Place(*kept, lent=self.path is None)
             identity = await asyncio.to_thread(self.embedder.identity)
             store, matrix = await build(place, identity, lender, encoder, world.say)
             ranked = await ranking(matrix, store, self.exact_up_to, world.say)

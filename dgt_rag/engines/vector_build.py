@@ -1,10 +1,15 @@
-"""Makes the vectors of a corpus once: batch after batch in the corpus's order, going on where a killed build was."""
+"""Makes the vectors of a corpus once: batch after batch in the corpus's order, going on where a killed build was.
+
+The corpus is read twice: for the digests of its texts, which tell what must be embedded at all, and for those texts.
+"""
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +17,10 @@ import numpy as np
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.vector_faiss import kept_index, make_index, through
+from dgt_rag.engines.vector_keys import KEY, Keys, key
+from dgt_rag.engines.vector_reuse import Earlier, Reuse, Rows, Texts, earlier
 from dgt_rag.engines.vector_search import Ranking, exact
-from dgt_rag.engines.vector_store import Manifest, Matrix, Origin, Place, VectorStore
+from dgt_rag.engines.vector_store import Manifest, Matrix, Origin, Place, VectorStore, unit
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 
@@ -23,6 +30,8 @@ _LOOK_AGAIN = 0.5
 """Seconds between looks at a build of another process."""
 _PROGRESS = 5.0
 """Seconds between two lines about the progress of a build."""
+_BLOCK = 4096
+"""Rows that are written at once."""
 
 
 async def build(
@@ -40,6 +49,10 @@ async def build(
             if store.matrix() is None:
                 await Build(store, lender, encoder, say).run()
     await asyncio.to_thread(store.use)
+    if not store.has_keys() and os.access(store.folder, os.W_OK):
+        async with _alone(store, say):
+            with suppress(EngineError):  # without them a later corpus pays again, nothing else
+                await Build(store, lender, encoder, say).keys()
     return store, matrix
 
 
@@ -66,46 +79,85 @@ class Build:
         self.lender = lender
         self.encoder = encoder
         self.say = say
+        self._told = time.monotonic()
 
     async def run(self) -> None:
         """Add the rows that are missing."""
-        count = self.store.origin.count
-        known, done = self._so_far()
-        told = time.monotonic()
-        async with aclosing(self._vectors(done)) as made:
-            async for vectors in made:
-                known = known or self._begin(vectors)
-                self._check(known, vectors)
-                await asyncio.to_thread(self.store.add, vectors)
-                done += len(vectors)
-                if time.monotonic() - told >= _PROGRESS:
-                    told = time.monotonic()
-                    self.say(f"{self.store.folder}: {done:,} of {count:,} vectors")
-        if done != count:
-            raise EngineError(
-                f"search/vector: {done:,} documents came, {count:,} were counted; is the corpus changing?"
-            )
-        await asyncio.to_thread(self.store.publish)
-
-    def _so_far(self) -> tuple[Manifest | None, int]:
-        """Return what an earlier build left of these vectors, and how many."""
-        store = self.store
+        store, count = self.store, self.store.origin.count
         known, done = store.resume()
+        keys = await self.keys()
+        texts = await asyncio.to_thread(Texts, keys)
+        before = await asyncio.to_thread(earlier, store, known.dimension if known else None, self.say)
+        reuse = await asyncio.to_thread(Reuse, texts, before)
+        self._tell(done, reuse.there(done))
+        missing, embedded = reuse.missing(done), 0
+        async with aclosing(self._vectors(missing, keys)) as made:
+            async for vectors in made:
+                known = known or self._begin(vectors, before)
+                self._check(known, vectors, store.folder)
+                embedded += len(vectors)
+                stop = int(missing[embedded]) if embedded < len(missing) else count
+                await asyncio.to_thread(self._add, reuse, (done, stop), vectors.reshape(-1, known.dimension))
+                done = stop
+                self._progress(f"{done:,} of {count:,} vectors")
+        await asyncio.to_thread(store.publish, texts.hold)
+        if store.lent and (others := store.beside()):
+            self.say(
+                f"{store.folder}: {len(others)} other file{'s' if len(others) > 1 else ''} of vectors, of texts that are "
+                f"not all among these, {sum(others) / 1e6:,.1f} MB; remove those that no task needs any more"
+            )
+
+    async def keys(self) -> Keys:
+        """Return the digests of all texts, as they were kept or by reading the corpus."""
+        store, count = self.store, self.store.origin.count
+        if (kept := await asyncio.to_thread(store.known_keys)) is not None:
+            return kept
+        if store.keys.exists():
+            self.say(f"{store.keys}: damaged; it is made anew")
+        digests = bytearray()
+        async for document in self.lender.documents():
+            digests += key(passage(document))
+            self._progress(f"{len(digests) // KEY:,} of {count:,} documents read")
+        if len(digests) != KEY * count:
+            raise self._changing(len(digests) // KEY)
+        if (keys := await asyncio.to_thread(store.keep_keys, digests)) is None:
+            raise EngineError(f"{store.keys}: what was written cannot be read back; set `index_dir`")
+        return keys
+
+    def _changing(self, came: int) -> EngineError:
+        count = self.store.origin.count
+        return EngineError(f"search/vector: {came:,} documents came, {count:,} were counted; is the corpus changing?")
+
+    def _progress(self, line: str) -> None:
+        """Say how far it is, now and then."""
+        if time.monotonic() - self._told >= _PROGRESS:
+            self._told = time.monotonic()
+            self.say(f"{self.store.folder}: {line}")
+
+    def _tell(self, done: int, there: int) -> None:
+        """Say what an earlier build left of these vectors, and how many were made for others."""
+        store, count = self.store, self.store.origin.count
+        found = f"{there:,} of {count:,} vectors were there already"
         if store.rows.exists():
             self.say(f"{store.rows}: damaged; its vectors are made anew")
         elif done:
-            self.say(f"{store.folder}: going on after {done:,} of {store.origin.count:,} vectors")
+            self.say(f"{store.folder}: going on after {done:,} of {count:,} vectors")
         elif before := store.before():
             changed = "corpus" if before.embedder == store.origin.embedder else "embedder"
-            self.say(f"{store.folder}: the {changed} has changed; its vectors are made anew")
-        return known, done
+            self.say(f"{store.folder}: the {changed} has changed; {found if there else 'its vectors are made anew'}")
+            return
+        if there:
+            self.say(f"{store.folder}: {found}")
 
-    def _begin(self, vectors: Matrix) -> Manifest:
+    def _begin(self, vectors: Matrix, before: list[Earlier]) -> Manifest:
         """Note what the rows are going to be; tell of what other settings have left beside them."""
         store = self.store
-        if not vectors.shape[1]:
+        if len(vectors) and not vectors.shape[1]:
             raise EngineError(f"{store.folder}: the embedder gives vectors of no numbers")
-        known = Manifest(**store.origin.model_dump(), dimension=vectors.shape[1], sources=(store.source,))
+        dimension = before[0].rows.shape[1] if before else vectors.shape[1]
+        known = Manifest(**store.origin.model_dump(), dimension=dimension, sources=(store.source,))
+        if before:
+            self._check(known, vectors, before[0].folder)
         store.start(known)
         if others := store.neighbours():
             folders = f"{len(others)} other folder{'s' if len(others) > 1 else ''}"
@@ -116,18 +168,34 @@ class Build:
             )
         return known
 
-    def _check(self, known: Manifest, vectors: Matrix) -> None:
-        if vectors.shape[1] != known.dimension:
+    def _check(self, known: Manifest, vectors: Matrix, folder: Path) -> None:
+        if len(vectors) and vectors.shape[1] != known.dimension:
             raise EngineError(
-                f"{self.store.folder}: holds vectors of {known.dimension} numbers, the embedder now gives "
+                f"{folder}: holds vectors of {known.dimension} numbers, the embedder now gives "
                 f"{vectors.shape[1]}; use the model they were made with, or remove the folder to make them anew"
             )
 
-    async def _vectors(self, skip: int) -> AsyncGenerator[Matrix]:
-        """Embed batch after batch, several under way at once, in order."""
+    def _add(self, reuse: Reuse, span: tuple[int, int], vectors: Matrix) -> None:
+        """Write the rows of a span, of which these were embedded, some at a time."""
+        used = 0
+        for start in range(*span, _BLOCK):
+            stop = min(start + _BLOCK, span[1])
+            wanted = reuse.embedded(start, stop)
+            self.store.add(reuse.rows(start, stop, vectors[used : used + wanted], self._own))
+            used += wanted
+
+    def _own(self, wanted: int) -> Matrix:
+        """Return the rows written so far, of which these many are wanted."""
+        rows = self.store.made()
+        if rows is None or len(rows) < wanted:
+            raise EngineError(f"{self.store.part}: was removed or cut while it was written; start again")
+        return rows
+
+    async def _vectors(self, missing: Rows, keys: Keys) -> AsyncGenerator[Matrix]:
+        """Embed the texts of these rows batch after batch, several under way at once, in order; nothing is a batch too."""
         under_way: deque[asyncio.Task[Matrix]] = deque()
         try:
-            async with aclosing(self._batches(skip)) as batches:
+            async with aclosing(self._batches(missing, keys)) as batches:
                 async for batch in batches:
                     under_way.append(asyncio.create_task(self._embedded(batch)))
                     if len(under_way) >= self.encoder.in_flight:
@@ -138,24 +206,46 @@ class Build:
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
+        if not len(missing):
+            yield np.empty((0, 0), np.float32)
 
-    async def _batches(self, skip: int) -> AsyncGenerator[list[str]]:
+    async def _batches(self, missing: Rows, keys: Keys) -> AsyncGenerator[list[str]]:
+        """Read the texts of these rows, as many at a time as are embedded at once, and no further than the last."""
+        size = self.encoder.at_once
         texts: list[str] = []
-        async for document in self.lender.documents():
-            if skip > 0:
-                skip -= 1
-                continue
-            texts.append(passage(document))
-            if len(texts) == self.encoder.at_once:
-                yield texts
-                texts = []
+        async with aclosing(self._texts(missing, keys)) as found:
+            async for text in found:
+                texts.append(text)
+                if len(texts) == size:
+                    yield texts
+                    texts = []
         if texts:
             yield texts
+
+    async def _texts(self, missing: Rows, keys: Keys) -> AsyncGenerator[str]:
+        """Read the texts of these rows, and no further than the last."""
+        rows = iter(missing)
+        wanted, row = next(rows, None), 0
+        documents = aiter(self.lender.documents())
+        try:
+            while wanted is not None:
+                if (document := await anext(documents, None)) is None:
+                    raise self._changing(row)
+                if row == wanted:
+                    text = passage(document)
+                    if key(text) != keys[row].tobytes():
+                        raise EngineError("search/vector: a document has changed since it was first read; start again")
+                    yield text
+                    wanted = next(rows, None)
+                row += 1
+        finally:
+            if isinstance(documents, AsyncGenerator):
+                await documents.aclose()
 
     async def _embedded(self, texts: list[str]) -> Matrix:
         vectors = np.asarray(await self.encoder.embed([text or "." for text in texts], "passage"), np.float32)
         vectors[[not text for text in texts]] = 0
-        return vectors
+        return unit(vectors)
 
 
 def passage(document: Document) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dgt_rag.engines.vector_search import BLOCK, DECIMALS, Mask, Places, Ranking, best
+from dgt_rag.engines.vector_search import BLOCK, DECIMALS, Mask, Order, Places, Ranking, best
 from dgt_rag.engines.vector_store import Matrix
 
 _WIDER = 10
@@ -51,10 +51,12 @@ def make_index(matrix: Matrix, path: Path) -> Any:
 def _trained(matrix: Matrix) -> Any:
     faiss: Any = import_module("faiss")
     count, dimension = matrix.shape
-    lists = max(1, int(2 * count**0.5))
+    lists = min(count, int(2 * count**0.5))
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dimension), dimension, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
     )
+    # of few vectors there are few for each list, and all there are serve
+    index.cp.min_points_per_centroid = 1
     step = max(1, count // (64 * lists))
     index.train(np.ascontiguousarray(matrix[::step]))
     for start in range(0, count, BLOCK):
@@ -66,14 +68,31 @@ def through(index: Any, matrix: Matrix) -> Ranking:
     """Return a ranking of the candidates that an index brings."""
     faiss: Any = import_module("faiss")
     probes = max(16, index.nlist // 8)
+    count = len(matrix)
 
-    def rank(query: Matrix, limit: int, mask: Mask | None) -> tuple[Places, Matrix]:
+    def found(query: Matrix, wanted: int, chosen: Any, lists: int) -> tuple[Places, Matrix]:
+        settings = faiss.SearchParametersIVF(nprobe=lists, sel=chosen)
+        _, near = index.search(query[None, :], wanted, params=settings)
+        places = np.sort(near[0][near[0] >= 0])
+        return places, np.round(matrix[places] @ query, DECIMALS)
+
+    def rank(query: Matrix, limit: int, mask: Mask | None, order: Order | None = None) -> tuple[Places, Matrix]:
         chosen = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        settings = faiss.SearchParametersIVF(nprobe=index.nlist if chosen else probes, sel=chosen)
-        _, found = index.search(query[None, :], min(_WIDER * limit, len(matrix)), params=settings)
-        places = np.sort(found[0][found[0] >= 0])
-        scores = np.round(matrix[places] @ query, DECIMALS)
+        wanted, lists = min(_WIDER * limit, count), index.nlist if chosen else probes
+        places, scores = found(query, wanted, chosen, lists)
+        if len(places) < min(limit, count) and lists < index.nlist:
+            # the lists that were looked into are empty, as they are where many vectors are the same
+            lists = index.nlist
+            places, scores = found(query, wanted, chosen, lists)
+        while len(places) == wanted < count and _all_tied(scores, limit):
+            wanted = min(_WIDER * wanted, count)
+            places, scores = found(query, wanted, chosen, lists)
         near = scores != 0
-        return best(places[near], scores[near], limit)
+        return best(places[near], scores[near], limit, order)
 
     return rank
+
+
+def _all_tied(scores: Matrix, limit: int) -> bool:
+    """Whether the candidates end among those that tie with the last one wanted, so that more of these may be left."""
+    return len(scores) > limit and bool(np.partition(scores, len(scores) - limit)[len(scores) - limit] == scores.min())

@@ -1,15 +1,15 @@
 """Vectors of passages in a folder: appended while they are made, so that a killed build goes on where it was.
 
 Files are named after what they hold, by a digest of embedder and corpus: `<digest>.json` says what that is, `<digest>.part`
-has the rows made so far (float32, length one; a blank passage has zeros), `<digest>.f32` all of them, `<digest>.faiss` an
-index of them. What is whole is never written to, since others may have it mapped; it is removed by name when other vectors
+has the rows made so far (float32, length one; a blank passage has zeros), `<digest>.f32` all of them, `<digest>.keys` the
+digests of their texts, by which other corpora find what need not be embedded again, `<digest>.faiss` an index of them. What is whole is never written to, since others may have it mapped; it is removed by name when other vectors
 have taken its place.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,18 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from dgt_rag.engines.vector_keys import KEY, Keys, keep_keys, kept_keys
 from dgt_rag.errors import EngineError
 from dgt_rag.plugins import Settings
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 _FORMAT = 2
-_OURS = {".f32", ".part", ".faiss", ".json"}
+_OURS = {".f32", ".part", ".keys", ".faiss", ".json"}
+_NOTES = f"*/{'[0-9a-f]' * 16}.json"
+
+Hold = Callable[[Keys], bool]
+"""Whether a corpus has all these texts."""
 
 
 class Origin(Settings):
@@ -60,6 +65,8 @@ class Place:
     folder: Path
     source: str = ""
     """Where the corpus stands, seen from above the folder, if several share it: vectors that others use are not replaced."""
+    lent: bool = False
+    """Whether the documents have no place that could be looked at: only vectors are replaced whose texts these have too."""
 
 
 class VectorStore:
@@ -68,10 +75,12 @@ class VectorStore:
     def __init__(self, place: Place, origin: Origin) -> None:
         self.folder = folder = place.folder
         self.source = place.source
+        self.lent = place.lent
         self.origin = origin
         name = origin.digest
         self.rows = folder / f"{name}.f32"
         self.part = folder / f"{name}.part"
+        self.keys = folder / f"{name}.keys"
         self.index = folder / f"{name}.faiss"
         self.note = folder / f"{name}.json"
 
@@ -121,9 +130,48 @@ class VectorStore:
                 f"{self.rows}: cannot be read ({error.strerror}); let this user read it, or set `index_dir`"
             ) from error
 
+    def made(self) -> Matrix | None:
+        """Return the rows that are there, all or not yet, read from the disk when they are needed; None if there are none."""
+        try:
+            if (whole := self.matrix()) is not None:
+                return whole
+            known = self.manifest()
+            done = min(self.part.stat().st_size // _row(known), known.count) if known else 0
+            return np.memmap(self.part, np.float32, "r", shape=(done, known.dimension)) if known and done else None
+        except (EngineError, OSError):
+            # those of another user cost tokens, nothing else
+            return None
+
+    def known_keys(self) -> Keys | None:
+        """Return the digests of all texts, also of rows that are not made yet; None if they are not there, or damaged."""
+        return kept_keys(self.keys, self.origin.count)
+
+    def has_keys(self) -> bool:
+        """Whether the digests of all texts are there, as far as their size tells."""
+        with suppress(OSError):
+            return self.keys.stat().st_size == KEY * (self.origin.count + 1)
+        return False
+
+    def keep_keys(self, keys: bytearray) -> Keys | None:
+        """Write the digests of all texts and return them."""
+        with self.writing():
+            keep_keys(self.keys, keys)
+        return self.known_keys()
+
+    def others(self) -> "list[VectorStore]":
+        """Return the other vectors by this embedder, here and in the folders beside this one, the newest first."""
+        found: list[tuple[float, VectorStore]] = []
+        for path in self.folder.parent.glob(_NOTES):
+            with suppress(EngineError, OSError):  # those of another user cost tokens, nothing else
+                known, changed = _noted(path), path.stat().st_mtime
+                if known and path.stem == known.digest != self.origin.digest and known.embedder == self.origin.embedder:
+                    found.append((changed, VectorStore(Place(path.parent), known)))
+        return [store for _, store in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
     def before(self) -> Manifest | None:
-        """Return what was noted of other vectors that these are to replace."""
-        notes = (_noted(path.with_suffix(".json")) for path in self._replaced() if path.suffix == ".f32")
+        """Return what was noted of other vectors that these are to replace, whatever texts they are of."""
+        replaced = self._replaced(lambda _: False)
+        notes = (_noted(path.with_suffix(".json")) for path in replaced if path.suffix == ".f32")
         return next((note for note in notes if note), None)
 
     def neighbours(self) -> dict[Path, int]:
@@ -135,11 +183,19 @@ class VectorStore:
                     sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
         return sizes
 
+    def beside(self) -> list[int]:
+        """Return the bytes of each of the other vectors in this folder."""
+        sizes: list[int] = []
+        for path in self.folder.iterdir():
+            if path.suffix in {".f32", ".part"} and path.stem != self.origin.digest:
+                with suppress(FileNotFoundError):  # another process is done with it
+                    sizes.append(path.stat().st_size)
+        return sizes
+
     def start(self, manifest: Manifest) -> None:
         """Begin anew: no rows, and what they are going to be."""
         with self.writing():
-            parts = [path for path in self._replaced() if path.suffix == ".part"]
-            for path in (*parts, self.part, self.rows, self.index):
+            for path in (self.part, self.rows, self.index):
                 path.unlink(missing_ok=True)
             self._write(self.note, manifest)
             self.part.touch()
@@ -157,9 +213,9 @@ class VectorStore:
         return known, done
 
     def add(self, vectors: Matrix) -> None:
-        """Append rows, brought to length one."""
+        """Append rows."""
         with self.writing(), self.part.open("ab") as file:
-            file.write(unit(vectors).tobytes())
+            file.write(vectors.tobytes())
 
     def use(self) -> None:
         """Note that this corpus stands on these vectors too, if they were made for another one with the same documents."""
@@ -168,13 +224,14 @@ class VectorStore:
             with suppress(OSError):  # a folder that cannot be written is not cleared either
                 self._write(self.note, known.model_copy(update={"sources": (*known.sources, self.source)}))
 
-    def publish(self) -> None:
-        """Remove what these rows replace, and give them their name, now that all are there."""
+    def publish(self, hold: Hold) -> None:
+        """Remove what these rows, of a corpus that has some texts, replace, and give them their name, now that all are there."""
         with self.writing():
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
-            replaced = self._replaced()
-            self._leave()
+            replaced = self._replaced(hold)
+            if not self.lent:
+                self._leave()
             for path in replaced:
                 with suppress(PermissionError):  # not every system lets go of a file that is mapped
                     path.unlink(missing_ok=True)
@@ -198,20 +255,25 @@ class VectorStore:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _replaced(self) -> list[Path]:
+    def _replaced(self, hold: Hold) -> list[Path]:
         """Return the files of other vectors that no corpus but this one stands on, and those that nothing is noted of."""
         ours = [path for path in self.folder.iterdir() if path.suffix in _OURS and path.stem != self.origin.digest]
-        used = {stem for stem in {path.stem for path in ours} if self._used(self.folder / f"{stem}.json")}
+        used = {stem for stem in {path.stem for path in ours} if self._used(self.folder / f"{stem}.json", hold)}
         return [path for path in ours if path.stem not in used]
 
-    def _used(self, note: Path) -> bool:
-        """Whether another corpus stands on vectors, as far as their note can be read."""
+    def _used(self, note: Path, hold: Hold) -> bool:
+        """Whether another corpus stands on vectors, as far as their note can be read, or they have texts that this one lacks."""
         try:
             known = _noted(note)
         except EngineError:
             return True
         sources = set(known.sources) - {self.source} if known else set()
-        return any((self.folder.parent / source).exists() for source in sources)
+        if any((self.folder.parent / source).exists() for source in sources):
+            return True
+        if not self.lent or not known or known.embedder != self.origin.embedder:
+            return False
+        keys = kept_keys(note.with_suffix(".keys"), known.count)
+        return keys is None or not hold(keys)
 
 
 def _noted(path: Path) -> Manifest | None:
