@@ -191,7 +191,8 @@ def test_what_init_made_runs_from_any_folder(demo, monkeypatch, capsys):
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     code, out, err = said(capsys, str(demo / "task.yaml"))
-    assert (code, err) == (0, "")
+    # a slow machine is shown how far the run is
+    assert (code, [line for line in err.splitlines() if " of 5" not in line]) == (0, [])
     assert "kept 5 of 5 asked for\n" in out
     assert len((elsewhere / "output/my_task/formatted_output.jsonl").read_text().splitlines()) == 5
 
@@ -307,6 +308,30 @@ def test_search_shows_what_the_assistant_would_see(demo, capsys):
     assert "chainsaws and floor sanders of £100" in lines[3]
 
 
+def test_search_shows_what_is_found_though_the_task_injects_faults(demo, capsys):
+    faults = [f"{{type: {one}, probability: 0.5}}" for one in ("network_error", "irrelevant_result")]
+    words = ("demo/task.yaml", "What deposit is held for a chainsaw?", "--limit", "1")
+    plain = said(capsys, "search", *words)[1]
+    code, out, err = said(capsys, "search", *words, f"tools.engines.retriever.error_categories=[{', '.join(faults)}]")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[3:] == plain.splitlines()[3:] and "chainsaws and floor sanders" in out
+
+
+@pytest.mark.parametrize("type", ["search/file", "search/in_memory"])
+def test_search_tells_the_best_score_where_a_threshold_leaves_nothing(demo, capsys, type):
+    engine = ["tools.engines.retriever.type=" + type, "--engine", "retriever"]
+    words = ["search", "demo/task.yaml", "What deposit is held for a chainsaw?", *engine]
+    score = float(said(capsys, *words)[1].split(" 1. ")[1].split()[0])
+    code, out, err = said(capsys, *words, "tools.engines.retriever.relevance_threshold=1000")
+    assert (code, err) == (0, "")
+    told = out.splitlines()
+    assert told[-2].startswith("0 hits in ")
+    assert told[-1] == f"relevance_threshold 1000 leaves nothing: the best score is {score:.4g}"
+    assert "leaves nothing" not in said(capsys, *words, "tools.engines.retriever.relevance_threshold=0.1")[1]
+    words[2] = "zzzz"
+    assert "leaves nothing" not in said(capsys, *words, "tools.engines.retriever.relevance_threshold=1000")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -326,6 +351,20 @@ def test_a_snippet_is_the_stretch_with_most_words_of_the_question():
     assert "deposit of 50 is held for chainsaws" in shown and len(shown) < 240
     assert snippet("", "x") == ""
     assert snippet("bell \x07 and\nline", "nothing") == "bell \ufffd and line"
+
+
+def test_a_snippet_is_looked_for_in_the_first_million_characters_of_a_body():
+    sentence, words = "Opening hours are posted. ", " ".join(f"w{n}" for n in range(20_000))
+    assert "permit of 50" in snippet(sentence * 30_000 + "A permit of 50. " + sentence * 400_000, f"permit {words}")
+    far = snippet(sentence * 40_000 + "A permit of 50.", f"permit {words}")
+    assert far.startswith("Opening hours") and far.endswith(" …") and "permit" not in far
+    assert snippet("permit " * 1_400_000, "permit " * 15_000).startswith("permit permit")
+
+
+def test_the_first_of_equally_good_stretches_is_shown_and_words_far_apart_are_not_counted_together():
+    gap = "and so it goes on " * 20
+    assert "first alpha beta" in snippet(f"{gap}first alpha beta {gap}second alpha beta", "alpha beta")
+    assert "alpha beta" in snippet(f"{gap}alpha {gap}beta beta beta {gap}gamma {gap}alpha beta", "alpha beta gamma")
 
 
 def test_a_snippet_keeps_the_signs_that_scripts_and_typography_need():
@@ -438,7 +477,7 @@ def test_eval_retrieval_sets_engines_side_by_side(demo, capsys):
     code, out, _ = said(capsys, *words, "--form", "short")
     assert code == 0
     assert out.splitlines() == [
-        "1 query of form short",
+        "1 query of form short; so few that the intervals say little",
         "engine     nDCG@10                Recall@5               MRR@10                 nDCG@10 above retriever",
         "retriever  1.000 (1.000…1.000)    1.000 (1.000…1.000)    1.000 (1.000…1.000)",
         "other      1.000 (1.000…1.000)    1.000 (1.000…1.000)    1.000 (1.000…1.000)    +0.000 (+0.000…+0.000)",
@@ -454,16 +493,34 @@ def test_eval_retrieval_warns_of_judged_documents_that_the_corpus_lacks(demo, ca
     Path("qrels.tsv").write_text("1\tlate\t2\n")
     words = ["eval-retrieval", "demo/task.yaml", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"]
     assert said(capsys, *words)[::2] == (0, "")
-    line = "warning: engine retriever: the corpus has {} judged documents; do the ids of judgements and corpus agree?\n"
+    line = (
+        "warning: engine retriever: the corpus lacks 1 of the {} relevant documents, such as 'other-1'; "
+        "do the ids of judgements and corpus agree?\n"
+    )
     Path("qrels.tsv").write_text("1\tlate\t2\n1\tother-1\t1\n")
-    assert said(capsys, *words)[::2] == (0, line.format("1 of the 2"))
+    assert said(capsys, *words)[::2] == (0, line.format(2))
     Path("qrels.tsv").write_text("1\tother-1\t1\n")
     code, out, err = said(capsys, *words)
-    assert (code, err) == (0, line.format("0 of the 1"))
+    assert (code, err) == (0, line.format(1))
     assert "0.000" in out
     words.append("tools.engines.other={type: search/in_memory, path: documents.jsonl}")
     both = said(capsys, *words, "--engine", "retriever", "--engine", "other")[2]
-    assert both == line.format("0 of the 1").replace("engine retriever", "engines retriever, other")
+    assert both == line.format(1).replace("engine retriever", "engines retriever, other")
+
+
+def test_eval_retrieval_tells_how_many_judged_queries_are_not_there_and_how_many_are_not_judged(demo, capsys):
+    Path("queries.tsv").write_text("1\thow late may a tool be\n2\tdeposit\n3\tchainsaw\n")
+    Path("qrels.txt").write_text("1 0 late 2\n7 0 late 1\n8 0 deposits 1\n")
+    code, out, err = said(
+        capsys, "eval-retrieval", "demo/task.yaml", "--queries", "queries.tsv", "--qrels", "qrels.txt"
+    )
+    assert code == 0
+    heading = "1 query; so few that the intervals say little; 2 without a relevant document were not asked"
+    assert out.splitlines()[0] == heading
+    assert err == (
+        "warning: qrels.txt: 2 of the 3 queries with a relevant document are not in queries.tsv, such as '7'; "
+        "they are not asked\n"
+    )
 
 
 def test_what_a_link_names_is_read_by_the_name_of_the_link(demo, capsys):
@@ -502,7 +559,10 @@ def test_a_question_without_quotes_and_a_key_without_its_sign_are_told_how(demo,
 def test_the_help_of_a_verb_keeps_its_capitals(capsys):
     with pytest.raises(SystemExit):
         run_command(["eval-retrieval", "--help"])
-    assert "Measure engines on queries with judgements: nDCG@10, Recall@5, MRR." in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Measure engines on queries with judgements: nDCG@10, Recall@5, MRR." in told
+    assert "in a file named .tsv, lines of id and text parted by a tab" in told
+    assert "or TREC's four columns, parted by blanks" in told
 
 
 def test_two_tasks_of_one_name_are_refused(demo, capsys):

@@ -23,6 +23,10 @@ from dgt_rag.report.retrieval import (
 )
 from dgt_rag.task import Task
 
+_FEW_QUERIES = 20
+"""Queries below which an interval says little: those drawn are too much alike."""
+_FEW_LACKING = 0.1
+"""The part of the judged documents that a corpus may lack though the ids agree, as empty documents are left out."""
 _SMALL = 100_000
 """Documents up to which a corpus is looked through for the judged ones though some were found."""
 
@@ -35,10 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="JSON lines with id and text, and form where a query is worded in several ways",
+        help="JSON lines with id and text, and form where a query is worded in several ways; "
+        "or, in a file named .tsv, lines of id and text parted by a tab (.gz is unpacked)",
     )
     parser.add_argument(
-        "--qrels", required=True, type=Path, metavar="FILE", help="lines of query, document and grade, parted by tabs"
+        "--qrels",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="lines of query, document and grade, parted by tabs; or TREC's four columns, parted by blanks (.gz is unpacked)",
     )
     parser.add_argument(
         "--engine",
@@ -55,8 +64,14 @@ def main(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys(args.engine or task.tools.engines))
     for name in names:
         engine_named(task, name)
-    queries = _of_form(read_queries(args.queries), args.form)
-    scores = run_to_end(_measure(task, names, queries, read_grades(args.qrels)))
+    queries, grades = read_queries(args.queries), read_grades(args.qrels)
+    scores = run_to_end(_measure(task, names, _of_form(queries, args.form), grades))
+    known = {query.query_id for query in queries}
+    if absent := [query_id for query_id in grades if query_id not in known]:
+        say(
+            f"warning: {args.qrels}: {len(absent):,} of the {len(grades):,} queries with a relevant document are not in "
+            f"{args.queries}, such as {absent[0]!r}; they are not asked"
+        )
     print(
         "\n".join(line for form, some in groupby(scores, lambda score: score.form) for line in table(form, list(some)))
     )
@@ -75,35 +90,40 @@ async def _measure(task: Task, names: Sequence[str], queries: Sequence[Query], g
         scores = await evaluate(
             {name: retrievers[name] for name in names}, queries, grades, Dice(task.seed, "eval-retrieval")
         )
-        lacking: dict[str, list[str]] = {}
+        said: dict[str, list[str]] = {}
         for name in names:
             missed = not any(score.ndcg_at_10.value for score in scores if score.engine == name)
-            lacking.setdefault(await _lacking(retrievers[name], grades, missed), []).append(name)
-        for what, of in lacking.items():
+            said.setdefault(await lacking(retrievers[name], grades, missed), []).append(name)
+        for what, of in said.items():
             if what:
                 say(f"warning: {'engine' if len(of) == 1 else 'engines'} {', '.join(of)}: {what}")
         return scores
 
 
-async def _lacking(retriever: Retriever, grades: Grades, missed: bool) -> str:
+async def lacking(retriever: Retriever, grades: Grades, missed: bool) -> str:
     """Say how many of the judged documents a corpus has, if not all; one of many documents is read only if none was found."""
     try:
         if not missed and await retriever.count() > _SMALL:
             return ""
-        present, judged = await judged_in(retriever, grades)
-    except TaskError:
+        judged, absent = await judged_in(retriever, grades)
+    except (TaskError, NotImplementedError):
         # an engine that can only search, such as one over HTTP
         return "no judged document was found; do the ids of judgements and corpus agree?" if missed else ""
-    if present == judged:
+    if not absent:
         return ""
-    return f"the corpus has {present:,} of the {judged:,} judged documents; do the ids of judgements and corpus agree?"
+    which = f"the corpus lacks {len(absent):,} of the {judged:,} relevant documents, such as {absent[0]!r}"
+    if len(absent) <= _FEW_LACKING * judged:
+        return f"{which}; what is not there counts as not found"
+    return f"{which}; do the ids of judgements and corpus agree?"
 
 
 def table(form: str, scores: Sequence[RetrievalScore]) -> Iterator[str]:
     """Return the lines of a table: a mean and its 95 % confidence interval for each engine and measure."""
     first = scores[0]
     skipped = f"; {first.unjudged} without a relevant document were not asked" if first.unjudged else ""
-    yield f"{first.queries} {'query' if first.queries == 1 else 'queries'}{f' of form {form}' if form else ''}{skipped}"
+    few = "; so few that the intervals say little" if first.queries < _FEW_QUERIES else ""
+    asked = f"{first.queries} {'query' if first.queries == 1 else 'queries'}{f' of form {form}' if form else ''}"
+    yield f"{asked}{few}{skipped}"
     width = max(6, *(len(score.engine) for score in scores))
     above = f"nDCG@10 above {first.engine}" if len(scores) > 1 else ""
     yield f"{'engine':<{width}}  {'nDCG@10':<23}{'Recall@5':<23}{'MRR@10':<23}{above}".rstrip()

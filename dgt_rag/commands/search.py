@@ -3,6 +3,7 @@
 import argparse
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,11 @@ from dgt_rag.task import Task
 
 _WORD = re.compile(r"\w+")
 _WINDOW = 220
+"""Characters of a body that are shown."""
+_NEAR = 160
+"""Characters from the first of the words shown to the last."""
+_LOOKED_THROUGH = 1_000_000
+"""Characters of a body in which the words of the question are looked for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +67,23 @@ async def _search(task: Task, question: str, args: argparse.Namespace) -> None:
         async with open_only(task, [name]) as retrievers:
             opened = time.perf_counter() - started
             print(f"\nengine {name}: {task.tools.engines[name].plugin_name()}, opened in {opened:.2f} s")
-            await _show(_tool(task, name, retrievers[name], args.limit), question)
+            hits = await _show(_tool(task, name, retrievers[name], args.limit), question)
+        if hits == 0 and (best := await _best_below(task, name, question)):
+            print(best)
+
+
+async def _best_below(task: Task, name: str, question: str) -> str:
+    """Say how near the best document comes to the threshold of an engine that has one; empty if there is none."""
+    engine = task.tools.engines[name]
+    if engine.relevance_threshold is None:
+        return ""
+    engines = {**task.tools.engines, name: engine.model_copy(update={"relevance_threshold": None})}
+    tools = task.tools.model_copy(update={"engines": engines})
+    async with open_only(task.model_copy(update={"tools": tools}), [name]) as retrievers:
+        hits = await retrievers[name].search(question, 1)
+    if not hits:
+        return ""
+    return f"relevance_threshold {engine.relevance_threshold:g} leaves nothing: the best score is {hits[0].score:.4g}"
 
 
 def _offered(task: Task) -> Sequence[str]:
@@ -78,7 +100,8 @@ def _tool(task: Task, name: str, retriever: Retriever, limit: int | None) -> Sea
     return replace(tool, error_categories=(), limit=limit or tool.limit)
 
 
-async def _show(tool: SearchTool, question: str) -> None:
+async def _show(tool: SearchTool, question: str) -> int | None:
+    """Print what a call brings; return how many hits, None where the conversation would be dropped."""
     call = ToolCall(call_id="1", name=tool.spec.name, arguments={tool.query_key: question})
     problem = problem_of(call.arguments, tool.spec)
     if problem:
@@ -88,12 +111,13 @@ async def _show(tool: SearchTool, question: str) -> None:
         result = await tool.execute(call, Dice("search"))
     except Dropped as why:
         print(f"nothing: the conversation would be dropped: {printable(why.detail)}")
-        return
+        return None
     seconds = time.perf_counter() - started
     hits = len(result.result or ())
     print(f"{hits} {'hit' if hits == 1 else 'hits'} in {seconds * 1000:.1f} ms: {printable(question)}")
     for hit in result.result or ():
         print("\n".join(_lines(hit, question)))
+    return hits
 
 
 def _lines(hit: FoundDocument, question: str) -> Iterator[str]:
@@ -103,23 +127,34 @@ def _lines(hit: FoundDocument, question: str) -> Iterator[str]:
 
 def snippet(body: str, question: str) -> str:
     """Return the stretch of a body in which most words of the question stand, on one line."""
-    text = _one_line(body)
+    text = _one_line(body[:_LOOKED_THROUGH])
     # word forms differ at their ends, so the beginnings are looked for
     stems = {word.lower()[:5] for word in _WORD.findall(question) if len(word) > 3} or {
         word.lower() for word in _WORD.findall(question)
     }
     found = [(match.start(), match[0].lower()[:5]) for match in _WORD.finditer(text) if match[0].lower()[:5] in stems]
-    best = max(range(len(found)), key=lambda place: _distinct(found, place), default=None)
-    start = max(0, found[best][0] - 40) if best is not None else 0
+    best = _densest(found)
+    start = max(0, best - 40)
     start = text.rfind(" ", 0, start) + 1 if start else 0
     end = start + _WINDOW
-    return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) else ''}"
+    return f"{'… ' if start else ''}{text[start:end].strip()}{' …' if end < len(text) or len(body) > _LOOKED_THROUGH else ''}"
 
 
 def _one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
-def _distinct(found: Sequence[tuple[int, str]], place: int) -> int:
-    start = found[place][0]
-    return len({stem for at, stem in found[place : place + 50] if at < start + _WINDOW - 60})
+def _densest(found: Sequence[tuple[int, str]]) -> int:
+    """Return where the first stretch begins in which most different words stand; `found` is in order."""
+    within: Counter[str] = Counter()
+    best, most, end = 0, 0, 0
+    for start, stem in found:
+        while end < len(found) and found[end][0] < start + _NEAR:
+            within[found[end][1]] += 1
+            end += 1
+        if len(within) > most:
+            best, most = start, len(within)
+        within[stem] -= 1
+        if not within[stem]:
+            del within[stem]
+    return best
