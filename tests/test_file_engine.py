@@ -1,9 +1,11 @@
 """The file engine: its index is made once, follows the corpus, and never half-written."""
 
 import asyncio
+import gc
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,12 +319,163 @@ async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(t
             folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("cut", [lambda file: file.unlink(), lambda file: os.truncate(file, 5)], ids=["gone", "cut"])
-async def test_an_index_with_a_part_cut_or_taken_away_is_made_anew(cut, path):
+def removed(file):
+    file.unlink()
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size // 8 * 4)
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def zeroed(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        *(("offsets", damage) for damage in (removed, cut, emptied, zeroed)),
+        *(("lines.jsonl", damage) for damage in (removed, cut, emptied)),
+        ("index", shutil.rmtree),
+        *(("manifest.json", damage) for damage in (removed, cut, emptied)),
+    ],
+)
+async def test_an_index_with_a_part_cut_or_taken_away_is_made_anew(part, damage, packed, path):
+    if packed:
+        path.with_name("c.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path = path.with_name("c.jsonl.gz")
+    elif part == "lines.jsonl":
+        return
     found = await ids(FileEngine(path=path))
-    (offsets,) = Path(f"{path}.dgt").glob("*/offsets")
-    cut(offsets)
+    (one,) = Path(f"{path}.dgt").glob(f"*/{part}")
+    damage(one)
     assert await ids(FileEngine(path=path)) == found
+
+
+@pytest.mark.parametrize("key", ["size", "changed", "digest", "documents", "skipped"])
+async def test_an_index_with_a_manifest_of_another_kind_is_made_anew(key, path):
+    found = await ids(FileEngine(path=path))
+    (manifest,) = Path(f"{path}.dgt").glob("*/manifest.json")
+    whole = json.loads(manifest.read_text())
+    for known in ({}, [], {name: whole[name] for name in whole if name != key}, {**whole, key: None}):
+        manifest.write_text(json.dumps(known))
+        assert await ids(FileEngine(path=path)) == found
+        assert json.loads(manifest.read_text()).keys() == whole.keys()
+
+
+@pytest.mark.parametrize("name", ["ordinals", "names"])
+@pytest.mark.parametrize("damage", [removed, cut, emptied, lambda file: file.write_text("{}")])
+async def test_groups_that_are_cut_or_taken_away_are_made_anew(name, damage, tmp_path):
+    path = write_corpus(list(many(3000)), tmp_path / "c.jsonl")
+
+    async def seen():
+        async with FileEngine(path=path).open(World()) as retriever:
+            where = {"lot.n": 77}
+            hits = [hit.document.doc_id for hit in await retriever.search(" ".join(WORDS), 9, where)]
+            return hits, await retriever.groups("lot.n"), await retriever.sample(Dice(1), 9, where)
+
+    first = await seen()
+    assert sorted(first[0]) == ["d1077", "d1577", "d2077", "d2577", "d577", "d77"]
+    kept = [one for one in Path(f"{path}.dgt").glob("*/groups-*") if (one.suffix == ".json") == (name == "names")]
+    before = {one: one.read_bytes() for one in kept}
+    for one in kept:
+        damage(one)
+    assert await seen() == first
+    asked = [one for one in kept if one.exists() and one.read_bytes() == before[one]]
+    assert len(kept) == 2 and len(asked) == 1
+
+
+async def test_groups_whose_names_point_past_the_end_are_made_anew(path):
+    async with FileEngine(path=path).open(World()) as retriever:
+        groups = await retriever.groups("year")
+    for bounds in ({"2021": [0, 4000]}, {"2021": [5, 2]}, {"2021": [-1, 2]}, {"2021": 5}, [1], None):
+        for names in Path(f"{path}.dgt").glob("*/groups-*.json"):
+            names.write_text(json.dumps({**json.loads(names.read_text()), "bounds": bounds}))
+        async with FileEngine(path=path).open(World()) as retriever:
+            assert await retriever.groups("year") == groups
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["writable", "read-only"])
+async def test_a_corpus_that_may_no_more_be_read_is_refused_in_one_line(kept):
+    with tempfile.TemporaryDirectory() as name:
+        path = write_corpus(corpus(), Path(name) / "corpus.jsonl")
+        Path(name).chmod(0o755)
+        await ids(FileEngine(path=path))
+        path.chmod(0)
+        (manifest,) = Path(f"{path}.dgt").glob("*/manifest.json")
+        manifest.parent.chmod(0o777 if kept else 0o555)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(EngineError, match=f"^{path}: cannot be read: Permission denied$"):
+                await ids(FileEngine(path=path))
+        finally:
+            if root:
+                os.seteuid(0)
+            manifest.parent.chmod(0o755)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are not counted on this system")
+@pytest.mark.parametrize("broken", [False, True])
+async def test_an_engine_that_was_opened_or_could_not_be_leaves_no_file_open(broken, path):
+    async def opened(times):
+        for _ in range(times):
+            if broken:
+                with pytest.raises(EngineError, match="the index cannot be opened"):
+                    await ids(FileEngine(path=path))
+            else:
+                await ids(FileEngine(path=path))
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    await ids(FileEngine(path=path))
+    if broken:
+        for meta in Path(f"{path}.dgt").glob("*/index/meta.json"):
+            meta.write_text("x")
+    first = await opened(1)
+    assert await opened(50) <= first
+
+
+async def test_whoever_waited_for_the_lock_looks_again_and_does_not_build(path):
+    async def opened():
+        async with FileEngine(path=path).open(World()) as retriever:
+            await retriever.search("office", 1)
+            (offsets,) = Path(f"{path}.dgt").glob("*/offsets")
+            return offsets.stat().st_ino, offsets.stat().st_mtime_ns
+
+    assert len(set(await asyncio.gather(*(opened() for _ in range(3))))) == 1
+
+
+async def test_a_corpus_that_grows_while_it_is_indexed_is_refused(tmp_path):
+    path = write_corpus(list(many(20_000)), tmp_path / "c.jsonl")
+    opening = asyncio.create_task(ids(FileEngine(path=path)))
+    while not list(tmp_path.glob("c.jsonl.dgt/*.tmp-*")):
+        await asyncio.sleep(0)
+    with path.open("a") as file:
+        file.write('{"id": "late", "text": "an office form"}\n')
+    with pytest.raises(EngineError, match="the corpus was changed while it was indexed; start again"):
+        await opening
+    assert list(tmp_path.iterdir()) == [path]
+    assert (await ids(FileEngine(path=path)))[0] == ["late"]
+
+
+@pytest.mark.parametrize("lots", [[8, 400], [400, 8]])
+async def test_documents_of_two_groups_stand_in_the_order_of_the_corpus(lots, tmp_path):
+    path = write_corpus(list(many(3000)), tmp_path / "c.jsonl")
+    ascending = [f"d{number}" for number in range(3000) if number % 500 in lots]
+    drawn = [ascending[place] for place in Dice("two").sample(range(len(ascending)), 7)]
+    where = {"lot.n": lots}
+    async with FileEngine(path=path).open(World()) as whole, FileEngine(path=path, filter=where).open(World()) as some:
+        assert [one.doc_id for one in await some.at(list(range(len(ascending))))] == ascending
+        assert [one.doc_id async for one in some.documents()] == ascending
+        assert [one.doc_id for one in await whole.sample(Dice("two"), 7, where)] == drawn
+        assert [one.doc_id for one in await some.sample(Dice("two"), 7)] == drawn
 
 
 async def test_a_corpus_read_in_another_way_is_another_corpus(path):

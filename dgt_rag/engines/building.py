@@ -156,13 +156,20 @@ def save_groups(groups: Groups, name: Path) -> None:
         part.replace(name)
     finally:
         part.unlink(missing_ok=True)
-    write_json(name.with_suffix(".json"), {"bounds": groups.bounds, "ordinals": len(groups.order)})
-
-
-def load_groups(name: Path) -> Groups:
-    """Open groups; the ordinals are mapped, not read."""
-    known = json.loads(name.with_suffix(".json").read_text(encoding="utf-8"))
-    ordinals, end = mapped(name, "i"), known["ordinals"]
-    return Groups(
-        {value: (start, stop) for value, (start, stop) in known["bounds"].items()}, ordinals[:end], ordinals[end:]
+    write_json(
+        name.with_suffix(".json"), {"bounds": groups.bounds, "ordinals": len(groups.order), "bare": len(groups.bare)}
     )
+
+
+def load_groups(name: Path) -> Groups | None:
+    """Open groups, if they are there and whole; the ordinals are mapped, not read."""
+    try:
+        known = json.loads(name.with_suffix(".json").read_text(encoding="utf-8"))
+        ordinals, end = mapped(name, "i"), known["ordinals"]
+        bounds = {value: (start, stop) for value, (start, stop) in known["bounds"].items()}
+        if len(ordinals) != end + known["bare"] or not all(0 <= a <= b <= end for a, b in bounds.values()):
+            return None
+        return Groups(bounds, ordinals[:end], ordinals[end:])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        # not there, or not what was written there: a disk that was full, a copy that was cut short
+        return None

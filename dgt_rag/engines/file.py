@@ -43,8 +43,9 @@ class FileEngine(SearchToolEngine):
         folder = self.index_dir or self.path.with_name(f"{self.path.name}.dgt")
         sidecar = Sidecar(recipe, folder)
         seen = await sidecar.make(world.say)
-        documents, index = await asyncio.to_thread(sidecar.load, seen)
+        documents = sidecar.documents(seen)
         try:
+            index = await asyncio.to_thread(sidecar.index)
             async with LexicalRetriever.over(documents, index, self, world.name) as retriever:
                 yield retriever
         finally:

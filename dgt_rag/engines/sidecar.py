@@ -25,6 +25,8 @@ from dgt_rag.engines.groups import Groups, grouped
 from dgt_rag.engines.index import TextIndex
 from dgt_rag.errors import EngineError
 
+_MANIFEST = {"size": int, "changed": int, "digest": str, "documents": int, "skipped": list}
+"""What a manifest holds at least."""
 _TRIES = 20
 """How often a folder that goes is made again."""
 
@@ -62,20 +64,26 @@ class Sidecar:
             say(f"{self.recipe.source.name}: {line}")
         return int(known.get("changed", 0) if seen is None else seen)
 
-    def load(self, seen: int) -> tuple[FileDocuments, TextIndex]:
-        """Open the documents, of a file whose time of change `make` has seen, and the index."""
+    def documents(self, seen: int) -> FileDocuments:
+        """Open the documents, of a file whose time of change `make` has seen; whoever opens closes them."""
         seekable = self.recipe.source.seekable
         known = self._manifest()
         if known is None:
             raise EngineError(f"{self.home}: the index was removed while it was opened; start again")
-        documents = FileDocuments(
-            self.corpus if seekable else self.home / "lines.jsonl",
-            mapped(self.home / "offsets", "q"),
-            (self.recipe.projector if seekable else OwnNames()).document,
-            lambda documents, field: self._groups(documents, groups_file(self.home, field, known["digest"]), field),
-            Unchanged(self.corpus, known["size"], seen, self._taken(known["digest"])),
-        )
-        return documents, TextIndex.open(self.home / "index", self.recipe.language)
+        try:
+            return FileDocuments(
+                self.corpus if seekable else self.home / "lines.jsonl",
+                mapped(self.home / "offsets", "q"),
+                (self.recipe.projector if seekable else OwnNames()).document,
+                lambda documents, field: self._groups(documents, groups_file(self.home, field, known["digest"]), field),
+                Unchanged(self.corpus, known["size"], seen, self._taken(known["digest"])),
+            )
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def index(self) -> TextIndex:
+        """Open the index."""
+        return TextIndex.open(self.home / "index", self.recipe.language)
 
     def _taken(self, content: str) -> str:
         """Return a digest of the documents: of what the file holds, and of what of it is taken for a document."""
@@ -88,7 +96,8 @@ class Sidecar:
             known = json.loads((self.home / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return known if isinstance(known, dict) else None
+        whole = isinstance(known, dict) and all(isinstance(known.get(key), kind) for key, kind in _MANIFEST.items())
+        return known if whole else None
 
     def _current(self) -> int | None:
         """Return the file's time of change if there is an index of it as it is, else None.
@@ -100,23 +109,30 @@ class Sidecar:
         try:
             found = self.corpus.stat()
         except OSError as error:
-            raise EngineError(f"{self.corpus}: cannot be read: {error.strerror}") from error
-        if known is None or known["size"] != found.st_size or not self._whole(known["documents"]):
+            raise self._unreadable(error) from error
+        if known is None or known["size"] != found.st_size or not self._whole(known):
             return None
         times = {"changed": found.st_mtime_ns, "status": found.st_ctime_ns}
         same_time = known["changed"] == found.st_mtime_ns
         if same_time and (known.get("status") == found.st_ctime_ns or not os.access(self.home, os.W_OK)):
             return found.st_mtime_ns
-        if known["digest"] != content_digest(self.corpus):
-            return None
+        try:
+            if known["digest"] != content_digest(self.corpus):
+                return None
+        except OSError as error:
+            raise self._unreadable(error) from error
         with suppress(OSError):  # a folder that cannot be written costs the reading at the next start, nothing else
             write_json(self.home / "manifest.json", {**known, **times})
         return found.st_mtime_ns
 
-    def _whole(self, documents: int) -> bool:
+    def _whole(self, known: dict[str, Any]) -> bool:
         """Whether nobody has cut or taken away a part."""
         try:
-            return (self.home / "offsets").stat().st_size == 8 * (documents + 1)
+            if not 0 < known["documents"] == (self.home / "offsets").stat().st_size / 8 - 1:
+                return False
+            seekable = self.recipe.source.seekable
+            end = known["size"] if seekable else (self.home / "lines.jsonl").stat().st_size
+            return mapped(self.home / "offsets", "q")[-1] == end and (self.home / "index" / "meta.json").exists()
         except OSError:
             return False
 
@@ -179,6 +195,9 @@ class Sidecar:
                 return True
         return False
 
+    def _unreadable(self, error: OSError) -> EngineError:
+        return EngineError(f"{error.filename or self.home}: cannot be read: {error.strerror}")
+
     def _unwritable(self, error: OSError) -> EngineError:
         return EngineError(
             f"{self.corpus}: its index cannot be written in {self.folder}: {error.strerror}; "
@@ -187,8 +206,9 @@ class Sidecar:
 
     def _groups(self, documents: FileDocuments, name: Path, field: str) -> Groups:
         """Return the groups by a field, which are kept beside the index once they are made."""
-        if name.with_suffix(".json").exists():
-            return load_groups(name)
+        kept = load_groups(name)
+        if kept is not None:
+            return kept
         groups = grouped(documents.blocks(), field)
         documents.check()
         try:
@@ -196,7 +216,7 @@ class Sidecar:
         except OSError:
             # a folder that cannot be written costs time at the next start, nothing else
             return groups
-        return load_groups(name)
+        return load_groups(name) or groups
 
 
 async def _removed(folder: Path) -> None:
