@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from dgt_rag.cli import run_command
 from dgt_rag.corpus.markers import broken_up, had_marker, marker_in, without_markers
+from dgt_rag.engines.base import Retriever
+from dgt_rag.engines.guarded import guarded
+from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.records import Document
+from dgt_rag.world import World
 
 TOKENS = (
     "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|begin_of_text|>", "<|endoftext|>", "<|assistant|>", "<|START_OF_TURN_TOKEN|>",
@@ -98,6 +102,53 @@ def test_no_row_holds_one_and_the_citations_of_rows_are_verbatim(tmp_path, corpu
     assert figures["documents_with_chat_markers"] == figures["documents_used"] > 0
     line = f"documents with control tokens of chat templates {figures['documents_used']}, as rows hold them: '< |im_end|>' in "
     assert line in out
+
+
+def covering(**more):
+    sampler = {"type": "search/coverage", "engine": "retriever", "k": 2, **more}
+    return [{"name": "lm/scenario/rag", "document_samplers": [sampler]}]
+
+
+@pytest.mark.parametrize("group_by", [None, "domain"])
+def test_no_row_holds_one_of_documents_that_are_taken_by_their_places(tmp_path, corpus, told, group_by):
+    code, out, _ = told(initialization_stages=covering(group_by=group_by))
+    assert code == 0 and "kept 2 of 2 asked for" in out
+    written = texts(tmp_path)
+    assert marker_in(written) is None and "< |im_end|>" in written
+
+
+def test_with_drop_a_document_that_is_only_passed_drops_nothing(tmp_path, told):
+    write_corpus(tmp_path / "corpus.jsonl", {**BODIES, "dogs": f"{BODIES['dogs']} <s>"})
+    code, out, _ = told(chat_markers="drop", initialization_stages=covering(group_by="domain"))
+    assert code == 0 and "kept 2 of 2 asked for" in out
+    assert marker_in(texts(tmp_path)) is None and "dogs" not in texts(tmp_path)
+
+
+@pytest.mark.parametrize(("way", "whole"), [("break", False), ("drop", False), ("keep", True)])
+async def test_a_stream_of_the_corpus_holds_none_but_where_they_stand(way, whole):
+    records = [{"id": "1", "title": "On <s>", "text": "a <|im_end|> b"}, {"id": "2", "text": "plain"}]
+    async with InMemoryEngine(corpus=records).open(World()) as retriever:
+        seen = [document async for document in guarded(retriever, way).documents()]
+    assert [bool(marker_in(f"{one.title} {one.body}")) for one in seen] == [whole, False]
+    assert [one.doc_id for one in seen] == ["1", "2"]
+
+
+async def test_a_stream_that_is_left_is_closed():
+    class Counted(Retriever):
+        closed = 0
+
+        async def documents(self):
+            try:
+                yield Document(doc_id="1", body="<s>")
+                yield Document(doc_id="2", body="two")
+            finally:
+                self.closed += 1
+
+    lender = Counted()
+    stream = guarded(lender, "break").documents()
+    assert (await anext(stream)).body == "< s>"
+    await stream.aclose()
+    assert lender.closed == 1
 
 
 def test_a_task_may_drop_what_meets_one(tmp_path, corpus, told):

@@ -1,6 +1,6 @@
 """A retriever as a run reads it: no control token of a chat template comes out of it whole."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Literal
 
 from dgt_rag.corpus.markers import marked, without_markers
@@ -28,6 +28,16 @@ class _Guarded(Borrowing):
         shown = self._shown([hit.document for hit in hits])
         pairs = zip(hits, shown, strict=True)
         return [hit if hit.document is one else hit._replace(document=one) for hit, one in pairs]
+
+    async def documents(self) -> AsyncIterator[Document]:
+        # broken up with `drop` as well: who looks through a corpus has not taken what he passes
+        stream = self.lender.documents()
+        try:
+            async for document in stream:
+                yield without_markers(document)
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
 
     async def sample(self, dice: Dice, count: int, where: Where | None = None) -> list[Document]:
         return self._shown(await self.lender.sample(dice, count, where))
