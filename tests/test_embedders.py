@@ -10,22 +10,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from aiohttp import web
 from embedding_server import embedding_server, free_port, skip_without
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from small_server import serving
 from tiny_model import make_tiny_model
 
-from dgt_rag.embedders.base import Embedder, TextKind, Vector
+from dgt_rag.embedders.base import Embedder, TextKind, Vector, alike
 from dgt_rag.embedders.local import LocalEncoder, own_thread
 from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
 from dgt_rag.embedders.sentence_transformers import SentenceTransformersEmbedder
 from dgt_rag.errors import EngineError, ServiceError, TaskError
+from dgt_rag.loader import load
 from dgt_rag.retry import RetryPolicy
 from dgt_rag.world import World
 
@@ -142,6 +146,16 @@ def refusal(status: int, message: str, code: str | None = None) -> web.Response:
     return web.json_response({"error": {"message": message, "code": code}}, status=status)
 
 
+def numbered(*indexes: object) -> web.Response:
+    return web.json_response({"data": [{"index": index, "embedding": [1.0, 2.0]} for index in indexes]})
+
+
+def valued(number: str) -> web.Response:
+    """Return two vectors, one of which has a number as it stands."""
+    rows = f'{{"index": 0, "embedding": [1.0, 2.0]}}, {{"index": 1, "embedding": [1.0, {number}]}}'
+    return web.Response(text=f'{{"data": [{rows}]}}', content_type="application/json")
+
+
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
@@ -161,7 +175,18 @@ def refusal(status: int, message: str, code: str | None = None) -> web.Response:
         (lambda _: web.json_response({"data": [{"index": 0}, {"index": 1}]}), "no vectors"),
         (lambda _: web.json_response({"data": [1, 2]}), "no vectors"),
         (lambda _: web.json_response({"data": []}), "0 vectors came back"),
+        (lambda _: web.json_response({"data": 5}), "0 vectors came back"),
         (lambda _: web.Response(text="{not json", content_type="application/json"), "cannot be read"),
+        (lambda _: numbered(0, 0), "not numbered from 0 to 1"),
+        (lambda _: numbered(2, 1), "not numbered from 0 to 1"),
+        (lambda _: numbered("0", "1"), "not numbered from 0 to 1"),
+        (lambda _: numbered(None, None), "not numbered from 0 to 1"),
+        (lambda _: numbered(None, 1), "no vectors"),
+        (lambda _: valued(f'"{"x" * 1000}\\n"'), "what came back are no vectors .could not convert string to float"),
+        (lambda _: valued("NaN"), "hold what is no number"),
+        (lambda _: valued("1e999"), "hold what is no number"),
+        (lambda _: valued("-Infinity"), "hold what is no number"),
+        (lambda _: valued("1" + "0" * 400), "cannot be read"),
     ],
 )
 async def test_an_endpoint_that_will_not_serve_is_one_line(answer, line: str) -> None:
@@ -169,13 +194,162 @@ async def test_an_endpoint_that_will_not_serve_is_one_line(answer, line: str) ->
         with pytest.raises(ServiceError, match=line) as refused:
             await encoder.embed(["x", "y"], "passage")
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 async def test_an_endpoint_that_is_not_there_is_named() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     async with OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder:
-        with pytest.raises(ServiceError, match=rf"embeddings at {url}.*cannot connect"):
+        with pytest.raises(ServiceError, match=rf"embeddings at {url.removeprefix('http://')}: cannot connect"):
             await encoder.embed(["x"], "passage")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"base_url": "http://bob:hunter2@127.0.0.1:1/v1"}, "base_url: an address holds no user, password or key"),
+        ({"base_url": "http://127.0.0.1:1/v1?api-key=hunter2"}, "base_url: an address holds no user, password or key"),
+        ({"base_url": "127.0.0.1:1/v1"}, "base_url: not an address: '127.0.0.1:1/v1'; it looks like http://"),
+        ({"base_url": "http://127.0.0.1:99999/v1"}, "base_url: not an address"),
+        ({"base_url": ""}, "base_url: not an address: ''"),
+        ({"headers": {"X-A": "hunter2ü"}}, "headers: X-A: its character 8 cannot stand in a header"),
+        ({"headers": {"X A": "hunter2"}}, "'X A' is no name of a header"),
+    ],
+)
+def test_what_cannot_be_sent_or_asked_is_refused_with_the_task_and_holds_no_secret(
+    keys: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValidationError, match=words) as refused:
+        OpenAIEmbedder.model_validate({"model": "m", **keys})
+    assert "hunter2" not in str(refused.value)
+    given = json.dumps({"type": "openai", "model": "m", **keys}, ensure_ascii=False)
+    (tmp_path / "t.yaml").write_text(SEARCH.replace("EMBEDDER", given), encoding="utf-8")
+    with pytest.raises(TaskError, match=rf"t\.yaml:\d+: tools\.engines\.docs\.embedder.*{words}") as told:
+        load(tmp_path / "t.yaml")
+    assert ("\n" in str(told.value), "hunter2" in str(told.value)) == (False, False)
+
+
+def test_the_address_in_the_environment_is_looked_at_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://bob:hunter2@localhost/v1")
+    with pytest.raises(ValidationError, match="the environment variable OPENAI_BASE_URL: an address holds no user"):
+        OpenAIEmbedder(model="m")
+    monkeypatch.setenv("OPENAI_BASE_URL", " http://localhost:1/v1\n")
+    assert OpenAIEmbedder(model="m").url == "http://localhost:1/v1"
+    assert OpenAIEmbedder(model="m", base_url="http://localhost:2/v1").url == "http://localhost:2/v1"
+
+
+async def test_an_address_that_only_the_client_knows_to_be_none_is_one_line() -> None:
+    with pytest.raises(TaskError, match=r"Invalid IDNA hostname.*check `base_url`"):
+        async with OpenAIEmbedder(model="m", base_url="http://exämple..com/v1").open(World()):
+            pass
+
+
+async def test_keys_and_headers_are_sent_without_the_space_around_them_and_blotted_out_where_they_are_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DGT_KEY", "hunter2\r\n")
+    sent = []
+
+    def answer(request: web.Request) -> web.Response:
+        sent.append((request.headers["Authorization"], request.headers["X-Team"]))
+        return refusal(401, "hunter2 of rag-people-7 is not known")
+
+    async with serving(answer) as url:
+        embedder = OpenAIEmbedder.model_validate(
+            {"model": "m", "base_url": url, "api_key_env": "DGT_KEY", "headers": {"X-Team": " rag-people-7"}}
+        )
+        async with embedder.open(World()) as encoder:
+            with pytest.raises(ServiceError, match=r"the key in DGT_KEY is not accepted \(… of … is not known"):
+                await encoder.embed(["x"], "query")
+    assert sent == [("Bearer hunter2", "rag-people-7")]
+    assert "rag-people-7" not in repr(embedder) + embedder.model_dump_json() + embedder.identity()
+
+
+async def test_a_key_that_no_header_can_carry_is_refused_by_its_name_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DGT_KEY", "hunter2“quoted”")
+    with pytest.raises(TaskError, match="the key in the environment variable DGT_KEY: its character 8 ") as refused:
+        async with OpenAIEmbedder(model="m", base_url="http://localhost:1/v1", api_key_env="DGT_KEY").open(World()):
+            pass
+    assert "hunter2" not in str(refused.value)
+
+
+def taking(each: int, together: int, status: int, message: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return an endpoint that refuses texts that are too long, by themselves or together."""
+
+    async def answer(request: web.Request) -> web.Response:
+        texts = (await request.json())["input"]
+        if max(map(len, texts)) > each or sum(map(len, texts)) > together:
+            return refusal(status, message)
+        return web.json_response({"data": [{"index": n, "embedding": [1.0]} for n in range(len(texts))]})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(400, "9 tokens are too many"), (413, "no"), (422, "no"), (500, "input is too large to process")],
+)
+@pytest.mark.parametrize("kind", ["query", "passage"])
+async def test_a_text_that_is_refused_while_others_are_taken_is_named_with_the_way_out(
+    status: int, message: str, kind: TextKind
+) -> None:
+    long = "Permits\nare issued " + "on weekdays " * 20
+    embedder = {"model": "m", "passage_prefix": "passage: ", "query_prefix": "query: ", "retry": QUICK}
+    async with serving(taking(30, 1000, status, message)) as url:
+        async with OpenAIEmbedder.model_validate({**embedder, "base_url": url}).open(World()) as encoder:
+            assert await encoder.embed(["short"], "passage") == [[1.0]]
+            for texts in ([long], ["a", "b", long, "c", "d"], [*"abcdefg", long]):
+                with pytest.raises(EngineError) as refused:
+                    await encoder.embed(texts, kind)
+                assert str(refused.value) == (
+                    f"embeddings at {url.removeprefix('http://')}: refused the {kind} "
+                    "'Permits are issued on weekdays on weekdays on weekdays on we…', "
+                    f"259 characters long ({message}); if it is too long, set `max_characters` to less than that"
+                )
+        cut = OpenAIEmbedder.model_validate({**embedder, "base_url": url, "max_characters": 20})
+        async with cut.open(World()) as encoder:
+            assert await encoder.embed([*"abcdefg", long], kind) == [[1.0]] * 8
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(400, "maximum context length is 30 tokens"), (400, "input length"), (413, "no")]
+)
+async def test_a_first_text_that_is_refused_for_its_length_is_named_as_well(status: int, message: str) -> None:
+    async with (
+        serving(taking(30, 1000, status, message)) as url,
+        OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder,
+    ):
+        with pytest.raises(EngineError, match=r"refused the query 'permits permits .*, 80 characters long"):
+            await encoder.embed(["permits " * 10], "query")
+
+
+async def test_texts_that_are_refused_together_and_taken_apart_are_told_by_their_number() -> None:
+    async with (
+        serving(taking(10, 30, 413, "too much")) as url,
+        OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder,
+    ):
+        with pytest.raises(EngineError, match=r"refused 4 texts at once \(too much\), .* set `batch` to 2 or less"):
+            await encoder.embed(["ten signs."] * 16, "passage")
+
+
+async def test_an_endpoint_that_refuses_whatever_it_is_sent_blames_no_text() -> None:
+    async with (
+        serving(lambda _: refusal(400, "unknown field: encoding_format")) as url,
+        OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder,
+    ):
+        with pytest.raises(EngineError, match=r": refused \(unknown field: encoding_format\); if a text is too long"):
+            await encoder.embed(TEXTS, "passage")
+
+
+async def test_an_answer_that_came_too_late_for_a_proxy_is_no_text_that_is_too_long() -> None:
+    answers = [refusal(504, "upstream took too long"), web.json_response({"data": [{"index": 0, "embedding": [1.0]}]})]
+    async with (
+        serving(lambda _: answers.pop(0)) as url,
+        OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder,
+    ):
+        assert await encoder.embed(["x"], "query") == [[1.0]]
 
 
 async def test_without_a_key_or_an_address_it_does_not_open() -> None:
@@ -188,7 +362,8 @@ async def test_without_a_key_or_an_address_it_does_not_open() -> None:
 
 def test_an_identity_changes_with_the_vectors_and_not_with_the_address() -> None:
     one = OpenAIEmbedder(model="m", base_url="http://a/v1", batch=1, query_prefix="q: ")
-    assert one.identity() == OpenAIEmbedder(model="m", base_url="http://b/v1", api_key_env="OTHER").identity()
+    elsewhere = {"base_url": "http://b/v1", "api_key_env": "OTHER", "headers": {"X-Team": "rag"}}
+    assert one.identity() == OpenAIEmbedder.model_validate({"model": "m", **elsewhere}).identity()
     others = [
         {"model": "n"},
         {"passage_prefix": "p: "},
@@ -222,6 +397,111 @@ def test_a_models_identity_changes_with_what_is_in_its_folder_and_not_with_its_a
     (folder / "extra.json").write_text("")
     identities.add(one.identity())
     assert len(identities) == 5
+
+
+@pytest.mark.parametrize("place", [0, 100_000, 20_000_000, 39_999_999])
+def test_a_models_identity_changes_with_each_byte_of_large_weights(place: int, tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(40_000_000))
+    one = SentenceTransformersEmbedder(model=str(tmp_path))
+    first = one.identity()
+    with weights.open("r+b") as file:
+        file.seek(place)
+        file.write(b"1")
+    assert one.identity() != first
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process has read is told by Linux alone")
+def test_large_weights_that_have_not_changed_are_read_once(tmp_path: Path) -> None:
+    def had_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    (tmp_path / "model.safetensors").write_bytes(bytes(40_000_000))
+    start = had_read()
+    first = Model2VecEmbedder(model=str(tmp_path)).identity()
+    once = had_read()
+    assert Model2VecEmbedder(model=str(tmp_path)).identity() == first
+    assert once - start >= 40_000_000 > had_read() - once
+
+
+@pytest.mark.parametrize("embedder", [Model2VecEmbedder, SentenceTransformersEmbedder])
+def test_a_copy_of_a_models_folder_is_the_same_model_wherever_it_stands(
+    embedder: type[Embedder], tmp_path: Path
+) -> None:
+    folder = tmp_path / "one/potion"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"1")
+    (folder / "config.json").write_text("{}")
+    there, renamed = shutil.copytree(folder, tmp_path / "two/potion"), shutil.copytree(folder, tmp_path / "other")
+    one, copy, other = (embedder(model=str(path)) for path in (folder, there, renamed))
+    assert one.identity() == copy.identity() == other.identity()
+    assert str(tmp_path) not in one.identity() + one.describe()
+    # where vectors are kept: two models beside one corpus are not to push each other out
+    assert one.describe() == copy.describe() != other.describe()
+    assert one.identity() != embedder(model=str(folder), passage_prefix="p: ").identity()
+    (there / "config.json").write_text("[]")
+    assert one.identity() != copy.identity()
+    assert one.describe() == copy.describe()
+
+
+async def test_a_model_that_cannot_be_seen_into_is_known_by_the_vector_of_a_fixed_passage() -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        asked.append((body["model"], body["input"]))
+        return web.json_response({"data": [{"index": 0, "embedding": [3.0, 4.0]}]})
+
+    async with serving(answer) as url:
+        settings = {"model": "m", "passage_model": "p", "passage_prefix": "passage: ", "base_url": url}
+        embedder = OpenAIEmbedder.model_validate(settings)
+        async with embedder.open(World()) as encoder:
+            assert await encoder.probe() == [3.0, 4.0]
+    assert asked == [("p", ["passage: A permit is issued within ten days; the fee is 25 dollars."])]
+    assert not embedder.tells_weights
+
+
+async def test_a_model_from_a_folder_is_known_by_its_files_and_not_asked(tmp_path: Path) -> None:
+    def never(texts: list[str], kind: TextKind) -> object:
+        raise AssertionError
+
+    embedder = Model2VecEmbedder(model=str(tmp_path))
+    async with own_thread() as thread:
+        assert await LocalEncoder(embedder, never, thread).probe() == []
+    assert embedder.tells_weights
+    assert not Model2VecEmbedder(model="some/model").tells_weights
+
+
+async def test_real_models_are_told_apart_by_the_probe(e5: str, tmp_path: Path) -> None:
+    async def probed(**names: str) -> Vector:
+        async with OpenAIEmbedder(model="e5", base_url=e5, **names).open(World()) as encoder:
+            return await encoder.probe()
+
+    one, again, other = await probed(), await probed(query_model="e5-query"), await probed(passage_model="e5-passage")
+    assert alike(one, again)
+    assert not alike(one, other)
+    assert not alike(one, one[:-1])
+    assert not alike(one, one[::-1])
+
+
+numbers = st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3)
+
+
+@given(numbers, st.floats(0.5, 2))
+def test_a_vector_is_alike_to_itself_at_any_length_and_what_is_not_there_tells_nothing(
+    vector: list[float], scale: float
+) -> None:
+    assert alike(vector, [scale * number for number in vector])
+    assert alike([], vector)
+    assert alike(vector, ())
+    assert alike(vector, [0.0] * 3)
+    assert alike(vector, [-number for number in vector]) == (math.hypot(*vector) == 0)
+
+
+@pytest.mark.parametrize(("degrees", "same"), [(0, True), (7, True), (10, False), (90, False), (180, False)])
+def test_vectors_of_one_model_point_the_same_way_but_for_a_little(degrees: float, same: bool) -> None:
+    angle = math.radians(degrees)
+    assert alike([1, 0], [math.cos(angle), math.sin(angle)]) == same
 
 
 def test_a_model_named_on_the_hub_is_known_by_its_name_alone() -> None:
@@ -376,14 +656,15 @@ async def test_a_model_that_knows_no_english_word_is_not_taken_for_a_broken_one(
 SEARCH = """
 task_name: t
 tools: {engines: {docs: {type: search/vector, corpus: [{id: a, text: The ferry leaves the pier at noon.}],
-  embedder: {type: sentence_transformers, model: MODEL}}}}
+  embedder: EMBEDDER}}}
 initialization_stages: [{name: lm/scenario/rag, document_samplers: [{type: search/random, engine: docs, k: 1}]}]
 iteration_stages: [{name: lm/flow_controller/rag}, {name: lm/user/rag}, {name: lm/assistant/rag/live}]
 """
 
 
-def searched(folder: Path, model: str) -> "subprocess.CompletedProcess[str]":
-    (folder / "t.yaml").write_text(SEARCH.replace("MODEL", model))
+def searched(folder: Path, embedder: str) -> "subprocess.CompletedProcess[str]":
+    """Search with the command, by an embedder as a task file has it."""
+    (folder / "t.yaml").write_text(SEARCH.replace("EMBEDDER", embedder), encoding="utf-8")
     command = [sys.executable, "-m", "dgt_rag", "search", str(folder / "t.yaml"), "When does the boat go?"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -392,10 +673,10 @@ def searched(folder: Path, model: str) -> "subprocess.CompletedProcess[str]":
 def test_a_search_says_nothing_of_the_loading_and_a_name_that_is_not_to_be_had_is_one_line(
     minilm: Path, tmp_path: Path
 ) -> None:
-    found = searched(tmp_path, str(minilm))
+    found = searched(tmp_path, f"{{type: sentence_transformers, model: {minilm}}}")
     assert (found.returncode, found.stderr) == (0, "")
     assert "The ferry leaves the pier" in found.stdout
-    missed = searched(tmp_path, "nobody/no-such-model")
+    missed = searched(tmp_path, "{type: sentence_transformers, model: nobody/no-such-model}")
     assert missed.returncode == 3
     assert missed.stderr.count("\n") == 1
     assert "no folder and no model to be had by that name" in missed.stderr
@@ -441,6 +722,31 @@ async def test_closing_waits_for_the_batch_that_is_being_embedded() -> None:
         await asyncio.to_thread(begun.wait)
         asked.cancel()
     assert ended.is_set()
+
+
+async def test_closing_lets_go_of_the_batches_that_wait() -> None:
+    begun, freed = threading.Event(), threading.Event()
+    embedded: list[str] = []
+
+    def slow(texts: list[str], kind: TextKind) -> object:
+        embedded.extend(texts)
+        begun.set()
+        freed.wait()
+        return np.ones((len(texts), 2), np.float32)
+
+    async def free_when_let_go(waiting: list[asyncio.Task[list[Vector]]]) -> None:
+        await asyncio.wait(waiting, timeout=5)
+        freed.set()
+
+    async with own_thread() as thread:
+        encoder = LocalEncoder(SentenceTransformersEmbedder(model="m"), slow, thread)
+        first, *waiting = [asyncio.create_task(encoder.embed([str(number)], "query")) for number in range(51)]
+        await asyncio.to_thread(begun.wait)
+        freeing = asyncio.create_task(free_when_let_go(waiting))
+    await freeing
+    assert await first == [[1, 1]]
+    assert embedded == ["0"]
+    assert all(task.cancelled() for task in waiting)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +19,11 @@ from dgt_rag.world import World
 
 TextKind = Literal["query", "passage"]
 Vector = list[float]
+
+PROBE = "A permit is issued within ten days; the fee is 25 dollars."
+"""What a model is known by that cannot be seen into; vectors of it are kept, so it stays as it is."""
+ALIKE = 0.99
+"""Cosine of two vectors of the probe by one model at least: other hardware and batches change the last digits alone."""
 
 
 class Embedder(Plugin, ABC):
@@ -34,6 +41,11 @@ class Embedder(Plugin, ABC):
     """What the model wants before a passage."""
     max_characters: int | None = Field(default=None, ge=1)
     """Longer texts are cut to this before they are embedded; for endpoints that refuse what is too long."""
+
+    @property
+    def tells_weights(self) -> bool:
+        """Whether `identity` changes with the model's weights; if not, `Encoder.probe` tells one model from another."""
+        return False
 
     def describe(self) -> str:
         """Return the settings that decide the vectors of passages."""
@@ -82,6 +94,16 @@ class Encoder(ABC):
         async with self._places:
             return await self.encode(texts, kind)
 
+    async def probe(self) -> Vector:
+        """Return the vector of a fixed passage, to be kept with vectors and compared later (`alike`).
+
+        Empty, and nothing is asked, if the embedder's identity tells the weights.
+        """
+        if self.settings.tells_weights:
+            return []
+        (vector,) = await self.embed([PROBE], "passage")
+        return vector
+
     @abstractmethod
     async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
         """Return the vectors of one batch, texts ready to be sent."""
@@ -92,6 +114,14 @@ class Encoder(ABC):
 
     def _prefix(self, kind: TextKind) -> str:
         return self.settings.query_prefix if kind == "query" else self.settings.passage_prefix
+
+
+def alike(kept: Sequence[float], now: Sequence[float]) -> bool:
+    """Whether two vectors of the probe may be by one model; one that is not there, or of zeros alone, tells nothing."""
+    lengths = math.hypot(*kept) * math.hypot(*now)
+    if not lengths:
+        return True
+    return len(kept) == len(now) and sum(map(operator.mul, kept, now)) / lengths > ALIKE
 
 
 AnyEmbedder = Annotated[Embedder, Choice("embedders")]

@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import math
 from abc import ABC
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,9 +30,9 @@ def _folder_or_name(model: str) -> str:
 ModelName = Annotated[str, AfterValidator(_folder_or_name)]
 """A folder, looked for like any other path of a task; what is not there is a name on the hub."""
 
-_PIECES = 256
-_PIECE = 1 << 16
-"""Bytes of a piece; files of up to 16 MiB are read whole."""
+_LARGE = 1 << 24
+"""Bytes of a file whose digest is kept as long as the process runs; one of less is read again each time."""
+_KEPT = 256
 
 
 class LocalEmbedder(Embedder, ABC):
@@ -40,10 +41,26 @@ class LocalEmbedder(Embedder, ABC):
     model: ModelName
     """A folder, or a name on the hub."""
 
-    def identity(self) -> str:
-        """Return a name that changes with the weights, as far as they can be seen."""
+    @property
+    def tells_weights(self) -> bool:
+        """Whether the model is from a folder, whose files are looked at."""
+        return Path(self.model).is_dir()
+
+    def describe(self) -> str:
+        """Return the settings that decide the vectors of passages; of a model's folder the name, wherever it stands."""
         folder = Path(self.model)
-        return f"{self.describe()} {_content(folder)}" if folder.is_dir() else self.describe()
+        return self._named(folder.name) if folder.is_dir() else super().describe()
+
+    def identity(self) -> str:
+        """Return a name that changes with the weights, if they are in a folder, and not with where it stands or its name.
+
+        Reads all the files the first time, about a second for a gigabyte: not for the event loop.
+        """
+        folder = Path(self.model)
+        return self._named(f"files {_content(folder)}") if folder.is_dir() else self.describe()
+
+    def _named(self, model: str) -> str:
+        return Embedder.describe(self.model_copy(update={"model": model}))
 
 
 def _content(folder: Path) -> str:
@@ -53,21 +70,27 @@ def _content(folder: Path) -> str:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
             if path.is_file() and path.suffix != ".md" and not any(part.startswith(".") for part in name.parts):
-                digest.update(f"{name.as_posix()} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-                for piece in _pieces(path):
-                    digest.update(piece)
+                digest.update(f"{name.as_posix()} {_digest(path)}\n".encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise EngineError(f"{folder}: the model cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:16]
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
-    """Read a file, a large one in pieces spread evenly over it: other weights differ all over."""
-    size = path.stat().st_size
+def _digest(path: Path) -> str:
+    """Return the digest of a file, read whole; of a large one that has not changed since, the one that was found then."""
+    state = path.stat()
+    marks = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
+    return _remembered(path, marks) if state.st_size >= _LARGE else _read(path)
+
+
+@lru_cache(maxsize=_KEPT)
+def _remembered(path: Path, marks: tuple[int, ...]) -> str:
+    return _read(path)
+
+
+def _read(path: Path) -> str:
     with path.open("rb") as file:
-        for start in range(0, size, max(size // _PIECES, _PIECE)):
-            file.seek(start)
-            yield file.read(_PIECE)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class LocalEncoder(Encoder):
