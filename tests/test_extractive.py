@@ -11,9 +11,11 @@ from staging import DOCUMENTS, asked_about, bench_over, numbered, scenario_stage
 
 from dgt_rag.citations import holds
 from dgt_rag.dice import Dice
+from dgt_rag.engines.base import ErrorCategory
 from dgt_rag.errors import Dropped, ModelError
 from dgt_rag.llm.base import Ask
 from dgt_rag.llm.extraction.aspects import ASPECTS
+from dgt_rag.llm.extraction.parts import questions_in
 from dgt_rag.llm.extraction.person import in_first_person
 from dgt_rag.llm.extraction.planning import _PLANS
 from dgt_rag.llm.extraction.questions import questions
@@ -21,7 +23,7 @@ from dgt_rag.llm.extraction.reading import Reading, Readings
 from dgt_rag.llm.extraction.topics import topic_of
 from dgt_rag.llm.extraction.words import tokens
 from dgt_rag.llm.extractive import ExtractiveModel, ExtractiveSpeaker
-from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCallStep, UserStep
+from dgt_rag.records import AssistantStep, ConversationDataPoint, Document, ToolCallStep, ToolResultStep, UserStep
 from dgt_rag.stages.answers import AnswerReply
 from dgt_rag.stages.assistant_live import LiveRagAssistant
 from dgt_rag.stages.assistant_static import StaticRagAssistant
@@ -493,3 +495,129 @@ async def test_of_a_named_subject_that_no_document_knows_no_other_subjects_are_o
     made = await answer("Dog tax: what does it cost?", *COSTS)
     assert made.answerability == "unanswerable"
     assert "dog tax" in made.answer.lower()
+
+
+# ------------------------------------------------------------------ several questions, searches that fail
+
+
+OPEN = re.compile(r"(?:On|As for|answer to) your (?P<which>first|second) question")
+NOT_HERE = re.compile(r"no information|not covered|nothing|cannot find|can't tell you that;|What I do not have")
+
+
+@pytest.mark.parametrize(
+    ("message", "lost", "cited"),
+    [
+        ("How much does a second bin cost? And which museum lends telescopes?", "second", "48 euros"),
+        ("Two things: which museum lends telescopes? And how much does a second bin cost?", "first", "48 euros"),
+        ("On bins: how much does a second bin cost? And on museums: which museum lends telescopes?", "second", "48"),
+        ("how much does a second bin cost? and which museum lends telescopes", "second", "48 euros"),
+        # one sentence that has a word in common with both answers one of them
+        ("How much is the dog tax? And how many dogs may one walk at once?", "second", "90 euros"),
+        ("What does a resident permit cost? And which permit do museums issue?", "second", "120 euros"),
+    ],
+)
+async def test_of_two_questions_of_which_one_has_no_answer_it_says_so_and_answers_the_other(message, lost, cited):
+    made = await answer(message)
+    assert made.answerability == "partial"
+    assert OPEN.search(made.answer)["which"] == lost
+    assert cited in made.answer and any(cited in quoted.quote for quoted in made.citations)
+
+
+async def test_two_questions_without_an_answer_are_unanswerable():
+    made = await answer("Which museum lends telescopes? And who repairs violins?")
+    assert (made.answerability, made.citations) == ("unanswerable", [])
+
+
+async def test_two_questions_that_one_sentence_answers_are_answered_once():
+    made = await answer("How much does a resident permit cost a year? And what does a resident permit cost?")
+    assert made.answerability == "answerable"
+    assert made.answer.count("120 euros") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ("How much is it? I need it by Friday", []),
+        ("Can you help me? How much is a permit?", ["How much is a permit?"]),
+        ("Who may drive? That is about vans. And for cars: who may?", ["Who may drive? That is about vans.", "And for cars: who may?"]),
+        ("what does a bin cost? and where is the pool", ["what does a bin cost?", "and where is the pool?"]),
+    ],
+)  # fmt: skip
+def test_a_message_is_taken_apart_into_its_questions(message, asked):
+    assert questions_in(message) == asked
+
+
+@given(st.text(alphabet="ab?. \n:and", max_size=200))
+def test_any_message_can_be_taken_apart(message):
+    assert all(part.strip() for part in questions_in(message))
+
+
+async def search(*said, errors=()):
+    """Return the queries of the last turn, and its answer, after what was said and answered before."""
+    talk = asked_about(said[0])
+    for message in said[1:]:
+        talk = talk.add(AssistantStep(content="That is so."), UserStep(content=message))
+    begin = len(talk.steps)
+    categories = tuple(ErrorCategory(type=name, probability=1.0) for name in errors)
+    async with bench_over(errors=categories) as bench:
+        talk = await LiveRagAssistant()(talk, bench.at("x"))
+    calls = [step for step in talk.steps[begin:] if isinstance(step, ToolCallStep)]
+    return [step.content.arguments["query"] for step in calls], talk.steps[-1]
+
+
+async def test_each_of_two_questions_is_searched_for_and_the_one_without_an_answer_again():
+    made, last = await search("How much does a second bin cost? And which museum lends books about rare stones?")
+    assert len(made) == 3
+    assert {"second", "bin"} <= set(made[0].split()) and not {"second", "bin"} & set(" ".join(made[1:]).split())
+    assert last.answerability == "partial"
+
+
+async def test_no_query_says_a_word_twice_or_goes_back_to_the_turn_before_where_it_found_nothing():
+    made, _ = await search("Where is the Superior Court of California?", "And what about California Superior Court?")
+    assert all(len(query.lower().split()) == len(set(query.lower().split())) for query in made)
+    said = "Is glass collected on request?", "Does the museum near the harbour lend glass telescopes to groups?"
+    made, _ = await search(*said)
+    assert made[1:] == ["glass"]
+
+
+@pytest.mark.parametrize("fault", ["network_error", "index_not_found", "unparseable_result"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "How much does a resident permit cost?",
+        "Is there a video about the pool?",
+        "How much does a second bin cost? And when is the pool open?",
+        "Which museum lends telescopes?",
+    ],
+)
+async def test_where_every_search_failed_the_answer_says_so_and_not_that_there_is_nothing(message, fault):
+    for earlier in ((), ("What does a resident permit cost a year?",)):
+        _, last = await search(*earlier, message, errors=[fault])
+        assert (last.answerability, last.citations) == ("unanswerable", ())
+        assert "search" in last.content and not NOT_HERE.search(last.content)
+
+
+async def test_what_was_found_earlier_answers_where_a_search_failed_and_the_rest_could_not_be_looked_up():
+    async with bench_over() as bench:
+        talk = await LiveRagAssistant()(asked_about("How much does a second bin cost?"), bench.at("x"))
+    message = "How much does a second bin cost? And which museum lends telescopes?"
+    errors = (ErrorCategory(type="network_error", probability=1.0),)
+    async with bench_over(errors=errors) as bench:
+        for said, wanted in ((message, "partial"), ("How much does a second bin cost?", "answerable")):
+            last = (await LiveRagAssistant()(talk.add(UserStep(content=said)), bench.at("y"))).steps[-1]
+            assert last.answerability == wanted
+            assert "48 euros" in last.content and not NOT_HERE.search(last.content)
+            assert ("search" in last.content) == (wanted == "partial")
+        last = (
+            await LiveRagAssistant()(talk.add(UserStep(content="Is there a video about bins?")), bench.at("y"))
+        ).steps[-1]
+        assert "search" in last.content and not NOT_HERE.search(last.content)
+
+
+async def test_an_answer_that_is_refused_after_failed_searches_still_says_that_they_failed():
+    errors = (ErrorCategory(type="index_not_found", probability=1.0),)
+    async with bench_over(errors=errors) as bench:
+        talk = await LiveRagAssistant()(asked_about("Is there a video about the pool?"), bench.at("x"))
+    made = await reply("rewrite", AnswerReply, talk.model_copy(update={"steps": talk.steps[:-1]}), rewrites=1)
+    assert isinstance(talk.steps[-2], ToolResultStep)
+    assert "search" in made.value.answer

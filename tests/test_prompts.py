@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,6 +19,7 @@ from dgt_rag.llm.base import Ask, Reply
 from dgt_rag.llm.extractive import ExtractiveSpeaker
 from dgt_rag.llm.openai import OpenAIModel
 from dgt_rag.prompts import SHIPPED, Prompts, template
+from dgt_rag.prompts.told import runs, said_in
 from dgt_rag.records import (
     AssistantStep,
     ConversationDataPoint,
@@ -353,3 +355,50 @@ async def test_a_reply_that_ran_on_is_asked_for_again_with_bounds_for_its_texts(
             assert (await speaker.reply(one)).value
     # llama.cpp takes no bound of 2,000 or more
     assert lengths[0] is None and lengths[1] < 2000
+
+
+def told_of(folder):
+    """Return whether the prompts say a text themselves."""
+    told = Prompts(folder).told
+    return lambda text: not runs(text).isdisjoint(told)
+
+
+def test_what_the_prompts_say_themselves_is_known_and_what_they_are_filled_with_is_not():
+    says = told_of(None)
+    for path in SHIPPED.glob("*.j2"):
+        text = re.sub(r"(?s)\{[{%].*?[%}]\}", "\n", path.read_text(encoding="utf-8"))
+        longest = max(text.split("\n"), key=lambda line: len(line.split()))
+        assert says(longest) or len(longest.split()) < 6, path.name
+    assert says("the documents answer, at best several of them together")
+    assert not says("candidates or closing or description or hint or refused or why or persona or scenario")
+
+
+async def test_a_template_of_the_tasks_own_counts_in_place_of_ours(tmp_path):
+    own, ours = (
+        "Write what a customer of the old mill would ask first",
+        "to write training conversations between a person",
+    )
+    (tmp_path / "system_person.j2").write_text(f"{own}. {{{{ instructions }}}}", encoding="utf-8")
+    (tmp_path / "system.j2").write_text("Be good.", encoding="utf-8")
+    assert told_of(tmp_path)(own) and not told_of(tmp_path)(ours)
+    assert told_of(None)(ours) and not told_of(None)(own)
+    async with OpenAIModel(model="m", base_url="http://localhost:9/v1").open(World(prompts=tmp_path)) as speaker:
+        assert speaker.told > Prompts(tmp_path).told
+        assert not runs("Reply with one JSON object and nothing else.").isdisjoint(speaker.told)
+
+
+def test_a_template_that_cannot_be_read_is_named_where_its_words_are_wanted(tmp_path):
+    (tmp_path / "system.j2").write_text("{% if %}", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"system\.j2:1"):
+        _ = Prompts(tmp_path).told
+
+
+@pytest.mark.parametrize(("left", "right"), ['""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"])
+def test_what_a_prompt_puts_in_quotation_marks_may_be_said(left, right):
+    told = said_in(
+        [f"If all else fails say {left}I am afraid that nobody here can tell you{right} and nothing more of it."]
+    )
+    assert runs("I am afraid that nobody here can tell you").isdisjoint(told)
+    assert runs("nobody here can tell you and nothing more of it").isdisjoint(told)
+    keys = said_in([f"Reply with an object that has {left}name{right} and {left}date{right}."])
+    assert not runs("an object that has name and date").isdisjoint(keys)

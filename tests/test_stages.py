@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from building import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -36,7 +37,9 @@ from dgt_rag.stages.answers import AnswerReply, faults, flaws
 from dgt_rag.stages.assistant_live import LiveRagAssistant
 from dgt_rag.stages.assistant_static import StaticRagAssistant
 from dgt_rag.stages.base import talks_of_documents
+from dgt_rag.stages.examples import read_examples
 from dgt_rag.stages.flow_controller import FlowController, RagFlowController
+from dgt_rag.stages.nonsense import copies
 from dgt_rag.stages.patterns import SHIPPED, FlowPattern, draw_order
 from dgt_rag.stages.persona import Persona, SamplePersona
 from dgt_rag.stages.quoting import keeps_to, nearest
@@ -789,3 +792,113 @@ async def test_a_model_without_a_value_is_an_error_of_this_conversation():
     with pytest.raises(ModelError) as caught:
         await static(speaker)
     assert (caught.value.reason, caught.value.raw) == ("bad_reply", "I refuse.")
+
+
+# ------------------------------------------------------------------ texts that are copied from the instructions
+
+
+class Instructed(Told):
+    """A model that is told what a remote one is told."""
+
+    told = Prompts().told
+
+
+ECHO = "A model will be trained on what you do here, so it has to be right in every detail."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your part is the person: what they ask or say next.",
+        "Background of the person (the assistant does not know it.",
+        'Reply with a JSON object: {"message": "<the message.',
+        "The conversation so far.",
+        "It tells what the person is to say, and is not said by them.",
+        "Go down: a number, a date, a fee, a place, a name, a yes or no.",
+    ],
+)
+async def test_a_message_that_is_copied_from_the_prompt_is_asked_for_again_then_dropped(message):
+    speaker = Instructed({"user": lambda ask: {"message": message}})
+    async with bench_over(speaker=speaker) as bench:
+        with pytest.raises(Dropped) as caught:
+            await RagUser(max_retries=2)(asked_about("How much?", PERMIT).add(AssistantStep(content="120.")), bench)
+    assert (caught.value.reason, speaker.times("user")) == ("user_says_its_task", 3)
+
+
+async def test_a_scenario_that_is_copied_from_the_prompt_is_asked_for_again_then_dropped():
+    left = [ECHO, "A nurse has moved."]
+    speaker = Instructed({"scenario": lambda ask: {"scenario": left.pop(0)}})
+    async with bench_over(speaker=speaker) as bench:
+        talk = await scenario_stage()(ConversationDataPoint(), bench)
+        assert talk.scenario.content == "A nurse has moved."
+        left += [ECHO] * 3
+        with pytest.raises(Dropped) as caught:
+            await scenario_stage()(ConversationDataPoint(), bench)
+    assert (caught.value.reason, left) == ("scenario_says_its_task", [])
+    assert len({ask.dice.number for ask in speaker.asked}) == 3
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_an_answer_that_is_copied_from_the_prompt_is_written_anew_then_dropped(closing):
+    copied = {**GOOD, "answer": "It does not use general knowledge, does not guess, and does not know."}
+    speaker = Instructed({purpose: lambda ask: copied for purpose in ("answer", "rewrite")})
+    talk = asked_about(QUESTION, PERMIT).add(FlowControllerStep(content="x", terminate=closing))
+    async with bench_over(speaker=speaker) as bench:
+        with pytest.raises(Dropped) as caught:
+            await StaticRagAssistant(max_retries=2)(talk, bench)
+    assert (caught.value.reason, speaker.times("rewrite")) == ("talks_of_its_task", 2)
+
+
+async def test_an_answer_that_is_copied_from_what_was_wrong_with_the_one_before_is_refused():
+    told = "The answer says the same thing again and again; say it once."
+    left = [{**GOOD, "answer": "It costs more than that. " * 4}, {**GOOD, "answer": told}, GOOD]
+    speaker = told_answer(*left)
+    assert (await static(speaker)).steps[-1].critique.rewrites == 2
+
+
+def _searching(queries, native):
+    made = [ToolCall(call_id="x", name="search", arguments={"query": query}) for query in queries]
+    return Reply(None, "m", tool_calls=tuple(made)) if native else {"queries": queries}
+
+
+@pytest.mark.parametrize("native", [False, True])
+async def test_a_query_that_is_copied_from_the_prompt_is_asked_for_again_then_dropped(native):
+    left = [["resident permit", ECHO], ["resident permit"]]
+    answers = {"search": lambda ask: _searching(left.pop(0), native), "move": lambda ask: _move(ask, GOOD)}
+    speaker = Instructed({**answers, "critique": lambda ask: SUPPORTED})
+    if native:
+        speaker.tool_mode = "native"
+    talk = await live(speaker)
+    assert [step.content.arguments for step in of(talk, ToolCallStep)] == [{"query": "resident permit"}]
+    left += [[ECHO]] * 3
+    with pytest.raises(Dropped) as caught:
+        await live(speaker, max_retries=2)
+    assert (caught.value.reason, left) == ("query_says_its_task", [])
+
+
+async def test_a_further_search_that_is_copied_from_the_prompt_is_asked_for_again():
+    left = [ECHO, "permit price", GOOD]
+    answers = {"search": lambda ask: {"queries": ["permit"]}, "move": lambda ask: _move(ask, left.pop(0))}
+    talk = await live(Instructed({**answers, "critique": lambda ask: SUPPORTED}))
+    assert [step.content.arguments["query"] for step in of(talk, ToolCallStep)] == ["permit", "permit price"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, I could not look it up just now, so I cannot say.",
+        "That is not covered in what I have, and the desk is the place to ask.",
+        "You're welcome, and have a nice day!",
+        "Search before you answer a question about the matter.",
+    ],
+)
+def test_a_refusal_that_the_prompt_suggests_and_what_a_document_says_are_no_copies(text):
+    manual = "How to chat. Search before you answer a question about the matter."
+    assert not copies(text, Prompts().told, [manual])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "seed_examples").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_nothing_in_the_seed_conversations_is_taken_for_a_copy(path):
+    said = [step.content for seed in read_examples(path) for step in seed.steps if isinstance(step.content, str)]
+    assert len(said) > 50
+    assert not [text for text in said if copies(text, Prompts().told, ())]

@@ -84,6 +84,11 @@ class Speaker(ABC):
     """Whether searches are to be asked for as tool calls or as a value (`Move`); may change while a run learns."""
 
     @property
+    def told(self) -> frozenset[tuple[str, ...]]:
+        """The runs of words (`prompts/told.py`) of its instructions; a reply that has one of them was copied from there."""
+        return frozenset()
+
+    @property
     def width(self) -> int:
         """How many conversations in the air keep it busy now; a run without `concurrency` has that many."""
         return 8

@@ -6,19 +6,20 @@ depends on the ask and its dice alone. It is for first runs, tests and estimates
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from dgt_rag.errors import ModelError
 from dgt_rag.llm.base import Ask, Model, Reply, Speaker
 from dgt_rag.llm.extraction import wording
-from dgt_rag.llm.extraction.answering import GOES_ON, WEAK, Answer, Answerer
+from dgt_rag.llm.extraction.answering import GOES_ON, WEAK, Answer
 from dgt_rag.llm.extraction.asking import message
 from dgt_rag.llm.extraction.critic import objections
 from dgt_rag.llm.extraction.facts import Facts
 from dgt_rag.llm.extraction.manner import Manner, Wish, kind_of
 from dgt_rag.llm.extraction.matching import Pages, matter, words_of
+from dgt_rag.llm.extraction.parts import Parts, questions_in
 from dgt_rag.llm.extraction.planning import hint
 from dgt_rag.llm.extraction.reading import Readings
 from dgt_rag.llm.extraction.scenes import scene
@@ -118,15 +119,19 @@ def _said(talk: ConversationDataPoint) -> list[str]:
     return [step.content for step in talk.steps if isinstance(step, UserStep)]
 
 
-def _answerer(ask: Ask, pages: Pages) -> Answerer:
+def _parts(ask: Ask, pages: Pages) -> Parts:
     said = _said(ask.talk) or [""]
-    return Answerer(pages, said[-1], said[:-1], ask.dice)
+    return Parts(pages, said[-1], said[:-1], ask.dice)
 
 
 def _answer(ask: Ask, pages: Pages) -> dict[str, Any]:
     if ask.values.get("closing"):
         return {"answer": ask.dice.choose(wording.FAREWELLS), "citations": [], "answerability": "answerable"}
-    answer = _answerer(ask, pages).answer(int(ask.values.get("rewrites", 0)))
+    failed = _failed(ask.talk)
+    answer = _parts(ask, pages).answer(int(ask.values.get("rewrites", 0)), bool(failed))
+    if failed and answer.answerability == "unanswerable":
+        # that something could not be looked up is not that there is nothing
+        return {"answer": ask.dice.choose(wording.SEARCH_FAILED), "citations": [], "answerability": "unanswerable"}
     return {
         "answer": answer.text,
         "citations": _citations(answer, ask.values["documents"]),
@@ -152,7 +157,7 @@ def _move(ask: Ask, pages: Pages) -> dict[str, Any]:
     """Answer, or search once more with other words where the first search brought too little."""
     values = ask.values
     if not values["last_round"]:
-        again = _again(ask.talk, pages, _answerer(ask, pages).best())
+        again = _again(ask.talk, pages, _parts(ask, pages))
         if again:
             return {
                 "action": "search",
@@ -162,11 +167,6 @@ def _move(ask: Ask, pages: Pages) -> dict[str, Any]:
                 "answerability": "unanswerable",
             }
     extra = {} if values["last_round"] else {"action": "answer", "queries": []}
-    errors = _errors(ask.talk)
-    if errors and None not in errors and _answerer(ask, pages).best() < WEAK:
-        # that nothing could be looked up is not that there is nothing
-        told = ask.dice.choose(wording.SEARCH_FAILED)
-        return {**extra, "answer": told, "citations": [], "answerability": "unanswerable"}
     return {**extra, **_answer(ask, pages)}
 
 
@@ -175,22 +175,37 @@ def _turn(talk: ConversationDataPoint) -> Sequence[Step]:
     return talk.steps[begin:]
 
 
-def _errors(talk: ConversationDataPoint) -> list[str | None]:
-    """Return for each search of this turn why it failed; None for one that did not."""
-    results = (step.content for step in _turn(talk) if isinstance(step, ToolResultStep))
-    return [result.error.type if result.error else None for result in results]
+def _outcomes(talk: ConversationDataPoint) -> dict[str, str]:
+    """Return what this turn has searched for, each with why it failed; "" for what was searched at last."""
+    turn = _turn(talk)
+    errors = {
+        step.content.call_id: step.content.error.type if step.content.error else ""
+        for step in turn
+        if isinstance(step, ToolResultStep)
+    }
+    found: dict[str, str] = {}
+    for call in (step.content for step in turn if isinstance(step, ToolCallStep)):
+        query = " ".join(value for value in call.arguments.values() if isinstance(value, str))
+        found[query] = found.get(query, "?") and errors.get(call.call_id, "")
+    return found
 
 
-def _again(talk: ConversationDataPoint, pages: Pages, best: float) -> list[str]:
+def _failed(talk: ConversationDataPoint) -> dict[str, str]:
+    """Return the searches of this turn that never worked, with why."""
+    return {query: why for query, why in _outcomes(talk).items() if why}
+
+
+def _again(talk: ConversationDataPoint, pages: Pages, parts: Parts) -> list[str]:
     """Return the searches to make after those of this turn; none if an answer can be tried."""
-    turn, errors = _turn(talk), _errors(talk)
-    made = [str(query) for step in turn if isinstance(step, ToolCallStep) for query in step.content.arguments.values()]
-    if errors and None not in errors:
-        return [] if "index_not_found" in errors else list(dict.fromkeys(made))
-    if best >= WEAK or len(errors) > 1:
+    made, failed = _outcomes(talk), _failed(talk)
+    best, weakest = parts.weakest()
+    if failed and (best < WEAK or len(failed) == len(made)):
+        return [query for query, why in failed.items() if why != "index_not_found"]
+    rounds = sum(isinstance(step, ToolResultStep) for step in _turn(talk))
+    if best >= WEAK or rounds > max(1, len(questions_in(_said(talk)[-1]))):
         return []
-    # the broader matter: what of the message, else of the one before it, stands in any document at all
-    known = [word for said in reversed(_said(talk)[-2:]) for word in _telling(said) if any(map(pages.has, stems(word)))]
+    # the broader matter: what of the question stands in any document at all
+    known = [word for word in _telling(weakest) if any(map(pages.has, stems(word)))]
     wider = " ".join(known[:6])
     return [wider] if wider and wider not in made else []
 
@@ -199,10 +214,11 @@ def _queries(talk: ConversationDataPoint) -> list[str]:
     """Return what to search for: the telling words of the last message, with those before it where it goes on from them."""
     said = _said(talk) or [""]
     words = _telling(said[-1])
-    parts = [part for part in said[-1].split("?") if len(matter(part)) >= 3]
-    found = [" ".join(_telling(part)) for part in parts] if len(parts) == 2 else [" ".join(words)]
-    if len(said) > 1 and (len(matter(said[-1])) < 2 or GOES_ON.match(said[-1])):
-        found = [" ".join(dict.fromkeys([*words, *_telling(said[-2])[:5]]))]
+    parts = questions_in(said[-1])
+    apart = len(parts) > 1 and all(len(matter(part)) >= 2 for part in parts)
+    found = [" ".join(_telling(part)) for part in parts] if apart else [" ".join(words)]
+    if not apart and len(said) > 1 and (len(matter(said[-1])) < 2 or GOES_ON.match(said[-1])):
+        found = [" ".join(_different([*words, *_telling(said[-2])[:5]]))]
     return [query for query in dict.fromkeys(found) if query] or [said[-1].strip()[:200] or "information"]
 
 
@@ -212,8 +228,15 @@ def _telling(message: str) -> list[str]:
     if len(wanted) < 2:
         # where little else is said, a question's own words count though phrases of ours have them too
         wanted |= set(content(" ".join(_QUESTION.findall(message[:2000]))))
-    found = dict.fromkeys(token for token in tokens(message[:2000]) if wanted & set(stems(token)))
-    return list(found)[:14]
+    return _different(token for token in tokens(message[:2000]) if wanted & set(stems(token)))[:14]
+
+
+def _different(words: Iterable[str]) -> list[str]:
+    """Return the words that are not among those before them in another form or case."""
+    found: dict[tuple[str, ...], str] = {}
+    for word in words:
+        found.setdefault(stems(word), word)
+    return list(found.values())
 
 
 def _for_tools(queries: list[str], offered: Sequence[ToolSpec]) -> list[Any]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from pydantic import ValidationError
@@ -10,9 +11,10 @@ from pydantic import ValidationError
 from dgt_rag.errors import EndpointDown, ModelClosed, ModelError
 from dgt_rag.llm.base import Ask, Reply, Sampling, Speaker
 from dgt_rag.llm.endpoint import Endpoint, Sent, ToolsIgnored
-from dgt_rag.llm.replies import BadReply, arguments_of, correction, read
+from dgt_rag.llm.replies import FORM, BadReply, arguments_of, correction, read
 from dgt_rag.llm.wire import Answer, Request, encoded, key_of
 from dgt_rag.prompts import Prompts
+from dgt_rag.prompts.told import Run, said_in
 from dgt_rag.records import ToolCall, ToolSpec, Usage
 from dgt_rag.world import World
 
@@ -53,6 +55,11 @@ class Remote(Speaker):
     def width(self) -> int:
         """Four times what the endpoints take at once: a growing limit finds work, and at the end there is a choice who goes."""
         return 4 * sum(endpoint.guard.limiter.limit for endpoint in self.endpoints)
+
+    @cached_property
+    def told(self) -> frozenset[Run]:
+        """What its prompts say themselves, and what is added about the form of a reply."""
+        return self.prompts.told | said_in([FORM])
 
     async def reply(self, ask: Ask) -> Reply:
         """Answer; a reply with neither value nor tool calls says that `tool_mode` has become `schema`: ask in that way."""

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 T = TypeVar("T", bound=BaseModel)
 
+FORM = "Reply with one JSON object and nothing else. It must be valid for this JSON schema:"
+"""What is said before a schema."""
 _CONSTRAINTS = frozenset(
     {"minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
     | {"multipleOf", "minItems", "maxItems", "uniqueItems"}
@@ -73,7 +75,7 @@ def _but(node: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
 def in_words(cls: type[BaseModel]) -> str:
     """Return the instruction that shows the schema to a model whose endpoint does not enforce it."""
     schema = json.dumps(schema_of(cls), ensure_ascii=False)
-    return f"Reply with one JSON object and nothing else. It must be valid for this JSON schema:\n{schema}"
+    return f"{FORM}\n{schema}"
 
 
 def correction(cls: type[BaseModel], error: str) -> str:

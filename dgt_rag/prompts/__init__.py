@@ -6,7 +6,7 @@ conversation), then this ask's instruction. Every template may be replaced by on
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from jinja2 import (
     Template,
     TemplateError,
     TemplateNotFound,
+    nodes,
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dgt_rag.errors import TaskError
 from dgt_rag.llm.base import Ask
+from dgt_rag.prompts.told import Run, said_in
 from dgt_rag.records import AssistantStep, ConversationDataPoint, Step, ToolCallStep, ToolResultStep, UserStep
 
 Message = dict[str, Any]
@@ -84,6 +86,22 @@ class Prompts:
             if path.name not in ours:
                 raise TaskError(f"{path}: replaces no prompt of ours; there are: {', '.join(sorted(ours))}")
             self._template(path.name)
+
+    @cached_property
+    def told(self) -> frozenset[Run]:
+        """What the templates say themselves, whatever they are filled with; a template of the task's in place of ours."""
+        return said_in(piece for path in SHIPPED.glob("*.j2") for piece in self._own_words(path.name))
+
+    def _own_words(self, name: str) -> Iterator[str]:
+        self._template(name)  # tells what is wrong with one that cannot be read
+        loader = self._environment.loader
+        assert loader is not None
+        source = loader.get_source(self._environment, name)[0]
+        for node in self._environment.parse(source).find_all((nodes.TemplateData, nodes.Const)):
+            if isinstance(node, nodes.TemplateData):
+                yield node.data
+            elif isinstance(node, nodes.Const) and isinstance(node.value, str):
+                yield node.value
 
     def messages(self, ask: Ask) -> list[Message]:
         """Return the chat messages of a request."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, create_model
 from dgt_rag.citations import find_citation
 from dgt_rag.errors import Dropped, ModelError
 from dgt_rag.llm.base import Ask, Reply
+from dgt_rag.prompts.told import said_in
 from dgt_rag.records import (
     Answerability,
     AssistantStep,
@@ -21,8 +22,8 @@ from dgt_rag.records import (
     Usage,
     UserStep,
 )
-from dgt_rag.stages.base import Bench, ModelStage, answer_of, talks_of_documents
-from dgt_rag.stages.nonsense import is_placeholder, repeats_itself, talks_of_its_task
+from dgt_rag.stages.base import Bench, ModelStage, answer_of, copies_its_task, talks_of_documents
+from dgt_rag.stages.nonsense import copies, is_placeholder, repeats_itself, talks_of_its_task
 from dgt_rag.stages.quoting import choices, keeps_to, nearest
 
 
@@ -94,6 +95,8 @@ _SHORT = 300
 """Characters that the answer to a goodbye has at most."""
 _UNREAD = frozenset({"truncated", "bad_reply", "empty_reply"})
 """Replies of which a rewrite may be tried once more."""
+_QUOTING = frozenset({"citation_not_shown", "unsupported_answer"})
+"""Reasons whose issues hold words of a model or of a document."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class Trial:
     """An answer and its rewrites: the last reply, what was wrong with it, and all that was asked on the way."""
 
     def __init__(self, stage: AnswerStage, draft: Draft, bench: Bench, reply: Reply) -> None:
+        self.bench = bench
         self.speaker = bench.speakers[stage.generator]
         self.draft = draft
         self.reply = reply
@@ -164,6 +168,12 @@ class Trial:
 
     def faults(self, step: AssistantStep) -> tuple[str, list[str]]:
         """Return why code refuses the answer, as a reason and sentences that say what to mend."""
+        # what others said of the answer before may hold words that are right in this one
+        told = said_in(self.issues if self.reason not in _QUOTING else [])
+        if copies(step.content, told, ()) or copies_its_task(step.content, self.speaker, self.draft.talk, self.bench):
+            return "talks_of_its_task", [
+                "The answer copies what it was told to do; speak to the person about the matter."
+            ]
         if self.draft.closing:
             reason, issues = flaws(step.content)
             return (reason, issues) if reason else _claims(self.draft.talk, step.content)

@@ -1,11 +1,11 @@
 """The assistant that searches while it talks, and answers from what it found."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from functools import partial
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field, JsonValue, create_model
+from pydantic import BaseModel, Field, JsonValue
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.tool import MISTAKES
@@ -25,62 +25,10 @@ from dgt_rag.records import (
     UserStep,
 )
 from dgt_rag.stages.answers import AnswerReply, AnswerStage, Draft, cited, settle
-from dgt_rag.stages.base import Bench, answer_of
+from dgt_rag.stages.base import Bench, answer_of, copies_its_task
+from dgt_rag.stages.moves import AT_ONCE, LastReply, MoveReply, Query, SearchReply, queries_in, queries_of
 from dgt_rag.stages.nonsense import is_placeholder
 from dgt_rag.together import together
-
-_AT_ONCE = 3
-"""How many searches may be made at once."""
-
-
-Words = Annotated[str, Field(max_length=400)]
-"""What is searched for."""
-
-
-class Query(BaseModel):
-    """One search: the number of the tool, and what to search for."""
-
-    tool: int = Field(ge=1)
-    query: Words
-
-
-class SearchReply(BaseModel):
-    """The searches to make at once."""
-
-    queries: list[Words] = Field(max_length=_AT_ONCE)
-
-
-class Move(BaseModel):
-    """What is done next. Its fields come before those of the answer: a model decides before it writes."""
-
-    action: Literal["search", "answer"]
-    queries: list[Words] = Field(max_length=_AT_ONCE)
-
-
-class MoveReply(AnswerReply, Move):
-    """The next move: more searches, or the answer."""
-
-    answer: str
-
-
-class LastMove(BaseModel):
-    """A move that can only be the answer."""
-
-    action: Literal["answer"] = "answer"
-
-
-class LastReply(AnswerReply, LastMove):
-    """The answer, in the form of a move."""
-
-
-@lru_cache(maxsize=32)
-def _queries_of(base: type[BaseModel], tools: int, least: int) -> type[BaseModel]:
-    """Return the reply class whose queries name a tool if there are several, at least so many."""
-    bounds = Field(min_length=least, max_length=_AT_ONCE)
-    if tools == 1:
-        return create_model(base.__name__, __base__=base, queries=(list[Words], bounds))
-    query = create_model("Query", __base__=Query, tool=(int, Field(ge=1, le=tools)))
-    return create_model(base.__name__, __base__=base, queries=(list[query], bounds))
 
 
 class LiveRagAssistant(AnswerStage):
@@ -150,7 +98,7 @@ class Turn:
             rounds = await self._execute(calls, provenance)
         while True:
             last = self.closing or not 0 < rounds < self.stage.max_tool_rounds
-            reply = await self._move(last)
+            reply = await self._sound(partial(self._move, last))
             if not isinstance(reply.value, MoveReply):
                 return reply
             if reply.value.action == "answer" and reply.value.answer.strip():
@@ -161,18 +109,30 @@ class Turn:
 
     async def _first_calls(self) -> tuple[list[ToolCall], Provenance]:
         """Return the first searches of the turn; none if the model may do without and does."""
-        if self.speaker.tool_mode == "native":
-            reply = await self.speaker.reply(self._first_ask())
-            # an endpoint that turned out to ignore tools is asked again, for a value
-            if reply.tool_calls or reply.value or self.speaker.tool_mode == "native":
-                return self._calls_of(reply), reply.provenance
-        reply = await answer_of(self.speaker, self._first_ask())
+        reply = await self._sound(self._search)
         return self._calls_of(reply), reply.provenance
 
-    def _first_ask(self) -> Ask:
+    async def _sound(self, ask: Callable[[int], Awaitable[Reply]]) -> Reply:
+        """Return a reply whose queries are not copied from what the model was told; raises `Dropped` if none is."""
+        for attempt in range(self.stage.max_retries + 1):
+            reply = await ask(attempt)
+            if not any(copies_its_task(query, self.speaker, self.talk, self.bench) for query in queries_in(reply)):
+                return reply
+        raise Dropped("query_says_its_task", f"after {self.stage.max_retries} retries", reply.text)
+
+    async def _search(self, attempt: int) -> Reply:
+        if self.speaker.tool_mode == "native":
+            reply = await self.speaker.reply(self._first_ask(attempt))
+            # an endpoint that turned out to ignore tools is asked again, for a value
+            if reply.tool_calls or reply.value or self.speaker.tool_mode == "native":
+                return reply
+        return await answer_of(self.speaker, self._first_ask(attempt))
+
+    def _first_ask(self, attempt: int) -> Ask:
         required = self.stage.tool_choice == "required"
-        reply_type = _queries_of(SearchReply, len(self.tools), int(required))
-        return self.ask("search", self.talk, reply_type, {"required": required}, choice=self.stage.tool_choice)
+        reply_type = queries_of(SearchReply, len(self.tools), int(required))
+        ask = self.ask("search", self.talk, reply_type, {"required": required}, choice=self.stage.tool_choice)
+        return _anew(ask, attempt)
 
     def _calls_of(self, reply: Reply) -> list[ToolCall]:
         if isinstance(reply.value, SearchReply):
@@ -180,14 +140,14 @@ class Turn:
         different: dict[str, ToolCall] = {}
         for call in reply.tool_calls:
             different.setdefault(_fold(call.name, call.arguments), call)
-        return [self._numbered(call.name, call.arguments) for call in list(different.values())[:_AT_ONCE]]
+        return [self._numbered(call.name, call.arguments) for call in list(different.values())[:AT_ONCE]]
 
-    async def _move(self, last: bool) -> Reply:
-        base = LastReply if last else _queries_of(MoveReply, len(self.tools), 0)
+    async def _move(self, last: bool, attempt: int) -> Reply:
+        base = LastReply if last else queries_of(MoveReply, len(self.tools), 0)
         assert issubclass(base, AnswerReply)
         reply_type = cited(base, len(list(self.talk.found())))
         values: dict[str, object] = {"last_round": last, "closing": self.closing}
-        return await answer_of(self.speaker, self.ask("move", self.talk, reply_type, values))
+        return await answer_of(self.speaker, _anew(self.ask("move", self.talk, reply_type, values), attempt))
 
     async def _execute(self, calls: list[ToolCall], provenance: Provenance) -> int:
         """Make these searches at once and add them with their results; return 1 if there was one, else 0."""
@@ -280,6 +240,10 @@ class Turn:
         return (
             replace(ask, tools=tuple(tool.spec for tool in self.tools.values()), tool_choice=choice) if native else ask
         )
+
+
+def _anew(ask: Ask, attempt: int) -> Ask:
+    return replace(ask, dice=ask.dice.child("try", attempt)) if attempt else ask
 
 
 def _fold(name: str, arguments: Mapping[str, JsonValue]) -> str:

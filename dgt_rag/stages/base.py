@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from dgt_rag.plugins import Plugin
 from dgt_rag.records import ConversationDataPoint
 from dgt_rag.samplers.base import Shelf
 from dgt_rag.stages.examples import Examples
+from dgt_rag.stages.nonsense import copies
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,18 @@ _OF_DOCUMENTS = re.compile(
 def talks_of_documents(text: str) -> bool:
     """Say whether somebody in a conversation speaks of the documents that it was written from."""
     return _OF_DOCUMENTS.search(text) is not None
+
+
+def copies_its_task(text: str, speaker: Speaker, talk: ConversationDataPoint, bench: Bench) -> bool:
+    """Say whether a model took a text over from its instructions, and not from the documents or the task's own words."""
+    return copies(text, speaker.told, _shown(talk, bench))
+
+
+def _shown(talk: ConversationDataPoint, bench: Bench) -> Iterator[str]:
+    yield bench.instructions
+    yield talk.persona.content if talk.persona else ""
+    for document in (*(talk.scenario.documents if talk.scenario else ()), *talk.found()):
+        yield f"{document.title}\n{document.body}"
 
 
 async def answer_of(speaker: Speaker, ask: Ask) -> Reply:

@@ -2,6 +2,9 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
+
+from dgt_rag.prompts.told import Run, runs
 
 _PLACEHOLDER = re.compile(
     r"\W*(?:the (?:answer|message|question|response|query)\W*)?\Z|\s*[<{\[]+[^<>{}\[\]]*[>}\]]+[\s.]*\Z|.*<(?:the |a )?(?:answer|message|question|copied words|number|query)>",
@@ -18,8 +21,6 @@ _OF_PERSON = re.compile(
     r"|(?:the|this) conversation (?:has|is|was|ends)\b)",
     re.IGNORECASE,
 )
-_ECHO = 7
-"""Words in a row that a text takes over from what it was told, from which on it was only copied."""
 _LOOP = re.compile(r"(?<!\w)((?:\w+\W+){4,40}?)(?:\1){2}", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _READ = 4000
@@ -38,12 +39,15 @@ def talks_of_its_task(text: str) -> bool:
 
 def says_its_task(text: str, told: str) -> bool:
     """Say whether a person's words are the stage direction instead: about the person, or copied from what was told."""
-    return _OF_PERSON.match(text) is not None or not _runs(text).isdisjoint(_runs(told))
+    return _OF_PERSON.match(text) is not None or not runs(text).isdisjoint(runs(told))
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = _WORD.findall(text[:_READ].lower())
-    return {tuple(words[at : at + _ECHO]) for at in range(len(words) - _ECHO + 1)}
+def copies(text: str, told: frozenset[Run], shown: Iterable[str]) -> bool:
+    """Say whether a text holds a run of words of what it was told that stands in nothing it was shown."""
+    copied = runs(text) & told
+    for source in shown if copied else ():
+        copied -= runs(source)
+    return bool(copied)
 
 
 def repeats_itself(text: str) -> bool:

@@ -64,6 +64,10 @@ class Answerer:
         matches = self.pages.rank(self.own, faint=self.faint)
         return matches[0].share if matches else 0.0
 
+    def held_by(self, sentences: Sequence[Sentence]) -> float:
+        """Return the share of what is asked that stands in sentences themselves, from 0 to 1."""
+        return self._held(self.own, {word for sentence in sentences for word in sentence.words})
+
     def answer(self, skip: int = 0) -> Answer:
         """Return the answer; `skip` leaves out so many of the best sentences, which were refused before."""
         matches = self.pages.rank(self.own, faint=self.faint)
@@ -82,9 +86,6 @@ class Answerer:
             return steps
         if cases := left_open(self.pages, self.message, self.own):
             return self._depends(cases)
-        parts = [part[0] for part in _PART.finditer(self.message) if words_of(part[0])]
-        if len(parts) >= 2:
-            return self._both(parts[:2], refused)
         # a question of one word leaves what it is about to the words before it
         head = headed_by(self.message) if len(self.own) < 2 else []
         return self._plain([*self.own, *head], matches)
@@ -222,23 +223,6 @@ class Answerer:
     def _is_about(self, sentence: Sentence, name: str) -> bool:
         asked = self.pages.reading(sentence).questions(sentence)
         return any(question.subject and in_first_person(question.subject).lower() == name for question in asked)
-
-    def _both(self, parts: list[str], refused: set[tuple[str, int]]) -> Answer:
-        said: list[Told] = []
-        for part in parts:
-            known = refused | {s.key for _, used in said for s in used}
-            matches = self.pages.rank(words_of(part), known)
-            if matches and matches[0].share >= WEAK:
-                said.append(told(self.pages, matches[0].sentence, part))
-        if len(said) == 2:
-            return self._pair(wording.BOTH_LEADS, said, "answerable")
-        if not said:
-            return self._not_covered(self.pages.rank(words_of(self.message))[0])
-        return Answer(
-            f"{said[0][0]} {self._gap({w for s in said[0][1] for w in s.words | s.context})}".strip(),
-            said[0][1],
-            "partial",
-        )
 
     def _pair(self, leads: Sequence[str], said: Sequence[Told], answerability: Answerability) -> Answer:
         used = tuple(dict.fromkeys(sentence for _, sentences in said for sentence in sentences))

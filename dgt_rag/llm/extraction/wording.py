@@ -174,6 +174,15 @@ NO_SUCH = (
     "I'm afraid I have nothing about {name}.",
     "Unfortunately I cannot find anything on {name}.",
 )
+OTHER_OPEN = (
+    "On your {which} question I have found nothing.",
+    "As for your {which} question, I have no information on it.",
+    "I have no answer to your {which} question.",
+)
+OTHER_FAILED = (
+    "Your {which} question I could not look up just now: the search did not work.",
+    "As for your {which} question, the search failed, so I cannot answer it yet.",
+)
 PARTLY = (
     "I have nothing further on \u201c{missing}\u201d.",
     "On \u201c{missing}\u201d I have no information.",
@@ -209,5 +218,7 @@ ANSWER_FRAMES = (
     NOT_COVERED_NAMED,
     NEAREST,
     NO_SUCH,
+    OTHER_OPEN,
+    OTHER_FAILED,
     PARTLY,
 )
