@@ -12,6 +12,7 @@ from endpoint import Endpoint
 from pydantic import ValidationError
 
 from dgt_rag.errors import ModelClosed, TaskError
+from dgt_rag.llm.address import checked
 from dgt_rag.llm.openai import OpenAIModel
 
 
@@ -43,6 +44,7 @@ async def test_a_key_that_no_header_can_carry_is_refused_by_its_name_and_not_sho
         ({"base_url": "http://127.0.0.1:80a/v1"}, "not an address"),
         ({"base_url": "http://[::1:80/v1"}, "not an address"),
         ({"base_url": "http://two words/v1"}, "not an address"),
+        ({"base_url": "http://exämple..com/v1"}, "not an address"),
     ],
 )
 def test_what_cannot_be_sent_or_reached_is_refused_before_anything_runs(keys: dict[str, Any], words: str):
@@ -80,3 +82,12 @@ async def test_a_certificate_that_is_not_trusted_is_said_with_the_reason(tmp_pat
         async with opened(f"https://127.0.0.1:{runner.addresses[0][1]}/v1") as speaker:
             await speaker.reply(ask())
     await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "url", ["bob:hunter2@h/v1", "http://bob:hunter2@h:99999/v1", "http://h:99999/v1?api-key=hunter2&x=hunter2"]
+)
+def test_what_is_no_address_is_told_without_what_may_be_a_secret_in_it(url: str):
+    with pytest.raises(ValueError, match=r"not an address: '.*h[:/]") as refused:
+        checked(url)
+    assert "hunter2" not in str(refused.value)

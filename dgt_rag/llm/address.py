@@ -6,6 +6,8 @@ from urllib.parse import SplitResult, urlsplit
 from dgt_rag.llm.refusals import one_line
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SECRET = re.compile(r"(?<=\?).+|(?<![^/])[^/@]+(?=@)")
+"""What may be a secret in what is no address: all behind a question mark, user and password."""
 _SHORTEST_KEY, _SHORTEST_HEADER = 6, 8
 """Shorter ones are words that a service may well use."""
 
@@ -15,7 +17,8 @@ def checked(url: str) -> str:
     url = url.strip()
     parts = _parts(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url):
-        raise ValueError(f"not an address: {one_line(url)!r}; it looks like http://localhost:8000/v1")
+        told = _SECRET.sub("…", one_line(url))
+        raise ValueError(f"not an address: {told!r}; it looks like http://localhost:8000/v1")
     if parts.username or parts.password or parts.query:
         raise ValueError("an address holds no user, password or key; give them by `api_key_env` or `headers`")
     return url
@@ -24,8 +27,9 @@ def checked(url: str) -> str:
 def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
         return None if parts.port == 0 else parts
-    except ValueError:  # a port that is none, a bracket that is not closed
+    except ValueError:  # a port that is none, a bracket that is not closed, two dots in a row
         return None
 
 
