@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+import yaml
 from aiohttp import web
+from building import task_values
 from embedding_server import free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SkipValidation, ValidationError
 from small_server import serving
 
+from dgt_rag.api import run
+from dgt_rag.cli import run_command
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.http import HttpEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.selected import Selected
-from dgt_rag.errors import CorpusError, EngineError, ServiceError, TaskError
+from dgt_rag.errors import CorpusError, Dropped, EngineError, Exit, ServiceError, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.retry import RetryPolicy
 from dgt_rag.samplers.base import Shelf, Source
@@ -133,11 +137,155 @@ async def test_a_body_as_a_template_and_an_address_with_parameters_are_filled() 
 async def test_headers_are_sent_and_never_shown() -> None:
     async with recording() as (url, seen):
         engine = HttpEngine(
-            url=url, headers={"Authorization": "Bearer s3cret"}, hits="results.items", projection=PROJECTION
+            url=url, headers={"Authorization": "Bearer s3cret\n"}, hits="results.items", projection=PROJECTION
         )
         await searched(engine)
     assert seen[0][2]["Authorization"] == "Bearer s3cret"
     assert "s3cret" not in f"{engine!r} {engine.model_dump_json()}"
+
+
+async def test_what_was_sent_in_confidence_is_blotted_out_of_what_a_service_says() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"detail": f"who is {request.headers['Authorization']}"}, status=404)
+
+    async with serving(answer) as url:
+        with pytest.raises(EngineError, match=r"404 \(who is …\)"):
+            await searched(HttpEngine(url=url, headers={"Authorization": "Token s3cret-s3cret"}))
+
+
+async def test_a_key_in_the_address_is_in_no_refusal() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"NO HTTP AT ALL\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/?key=s3cret-s3cret"
+        with pytest.raises(ServiceError, match="cannot connect") as refused:
+            await searched(HttpEngine(url=url, retry={**QUICK, "attempts": 1}))
+    assert "s3cret" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+async def test_passwords_of_netrc_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login u password p\n", encoding="utf-8")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with recording([]) as (url, seen):
+        for headers in ({"Authorization": "Bearer abc"}, {}):
+            await searched(HttpEngine(url=url, headers=headers))
+    assert [sent.get("Authorization") for _, _, sent, _ in seen] == ["Bearer abc", None]
+
+
+async def test_the_proxy_of_the_environment_is_used_as_far_as_it_is_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with recording([]) as (url, seen):
+        for proxy in (url.removeprefix("http://"), url.replace("//", "//me:s3cret@")):
+            monkeypatch.setenv("http_proxy", proxy)
+            await searched(HttpEngine(url="http://search.invalid/find"))
+        assert [sent["Host"] for _, _, sent, _ in seen] == ["search.invalid"] * 2
+        assert [sent.get("Proxy-Authorization") for _, _, sent, _ in seen] == [None, "Basic bWU6czNjcmV0"]
+        monkeypatch.setenv("no_proxy", "search.invalid")
+        with pytest.raises(ServiceError, match="cannot connect"):
+            await searched(HttpEngine(url="http://search.invalid/find", retry={**QUICK, "attempts": 1}))
+        monkeypatch.setenv("http_proxy", "socks5://me:s3cret@127.0.0.1:1")
+        with pytest.raises(EngineError, match=r"search\.other/find: the environment variable http_proxy .* NO_PROXY$"):
+            await searched(HttpEngine(url="http://search.other/find"))
+        for proxy in ("127.0.0.1:99999", "proxy..example:80"):
+            monkeypatch.setenv("http_proxy", f"http://me:s3cret@{proxy}")
+            with pytest.raises(EngineError, match="cannot be called: no address") as refused:
+                await searched(HttpEngine(url="http://search.other/find"))
+            assert "s3cret" not in str(refused.value)
+
+
+async def test_parameters_are_sent_as_services_read_them() -> None:
+    async with recording([]) as (url, seen):
+        params = {
+            "exact": True,
+            "none": None,
+            "tag": ["a", "b", None, 2],
+            "x": 1.5,
+            "n": "{{ limit }}",
+            "w": {"a": [1]},
+        }
+        await searched(HttpEngine(url=url, method="GET", params=params), limit=3)
+    sent = {"exact": "true", "tag": "a", "x": "1.5", "n": "3", "w": '{"a": [1]}'}
+    assert seen[0][1] == {"path": "/", **sent}
+    engine = HttpEngine(url="http://x/", params=params)
+    assert [value for name, value in engine.request("q", 3, {}).params if name == "tag"] == ["a", "b", "2"]
+
+
+async def test_half_a_surrogate_pair_is_sent_as_a_question_mark() -> None:
+    async with recording([]) as (url, seen):
+        templated = f"{url}/?u={{{{ query | urlencode }}}}&w={{{{ where.lang | default('') | urlencode }}}}"
+        engine = HttpEngine(url=templated, params={"q": "{{ query }}"}, body={"q": "{{ query }}"})
+        async with engine.open(World()) as retriever:
+            await retriever.search("cut \ud83d", 3, {"lang": "e\ud83d"})
+    assert seen[0][1] == {"path": "/", "u": "cut ?", "w": "e?", "q": "cut ?"}
+    assert json.loads(seen[0][3]) == {"q": "cut ?"}
+
+
+async def test_a_template_that_computes_what_cannot_be_is_refused_before_anything_is_sent() -> None:
+    for body in ("{{ 1 / 0 }}", "{{ query + limit }}", "{{ where['a']['b'] }}"):
+        with pytest.raises(TaskError, match="it may use query, limit, where") as refused:
+            await searched(HttpEngine(url="http://localhost/", body=body))
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 30),
+        ({"timeout": 10}, 10),
+        ({"retry": {"timeout": 7}}, 7),
+        ({"timeout": 600}, 600),
+        ({"timeout": 10, "retry": {"timeout": 1}}, 10),
+        ({"timeout": 10, "retry": {"timeout": 100, "attempts": 2}}, 100),
+    ],
+)
+def test_the_longest_time_that_is_said_is_what_a_call_may_take(settings: dict[str, Any], seconds: float) -> None:
+    assert HttpEngine.model_validate({"url": "http://x/", **settings}).policy.timeout == seconds
+
+
+async def test_engines_of_one_service_share_its_places_and_keep_their_own_tries() -> None:
+    asked: list[int] = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(1)
+        return web.Response(status=500)
+
+    async with serving(answer) as url:
+        world = World()
+        for tries in (3, 1, 2):
+            engine = HttpEngine(url=url, retry={**QUICK, "attempts": tries, "dead_after": 60})
+            with pytest.raises(ServiceError, match=rf"\({tries} tries\)"):
+                await searched(engine, world=world)
+            assert len(asked) == tries
+            asked.clear()
+    (guard,) = world.guards.known.values()
+    assert guard.gate.outcomes["server_error"] == 6
+
+
+@pytest.mark.parametrize("score", ["true", '"0.75"', "1" + "0" * 400, "-1" + "0" * 400, "NaN", "-Infinity", "null"])
+async def test_what_is_no_score_is_told_by_the_rank(score: str) -> None:
+    hits = ", ".join(f'{{"id": "{n}", "text": "x", "score": {score}}}' for n in (1, 2))
+    async with serving(of(f"[{hits}]")) as url:
+        assert [hit.score for hit in await searched(HttpEngine(url=url))] == [1.0, 0.5]
+
+
+async def test_a_limit_is_filled_by_hits_that_match_though_the_service_knows_no_filter() -> None:
+    asked: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((await request.json())["n"])
+        return web.json_response([{"id": n, "text": "x", "lang": "deenit"[n % 3 * 2 :][:2]} for n in range(asked[-1])])
+
+    async with serving(answer) as url:
+        engine = HttpEngine(url=url, body={"n": "{{ limit }}"}, filter={"lang": "it"})
+        hits = await searched(engine, limit=4)
+    assert [hit.document.doc_id for hit in hits] == ["2", "5", "8", "11"] and asked == [20]
 
 
 async def test_limit_threshold_and_filter_hold_whatever_the_service_sends() -> None:
@@ -283,6 +431,103 @@ async def test_an_answer_that_cannot_be_used_is_one_line_with_the_way_out(answer
         with pytest.raises(EngineError, match=line) as refused:
             await searched(HttpEngine(url=url, hits="results.items", retry=QUICK))
     assert "\n" not in str(refused.value)
+
+
+LONG = "a ferry that leaves the southern pier"
+
+
+@asynccontextmanager
+async def picky(longest: int = 26, status: int = 422) -> AsyncIterator[tuple[str, list[str], dict[str, int]]]:
+    """Serve a search that refuses queries longer than so many characters; `most` may be changed meanwhile."""
+    asked: list[str] = []
+    most = {"most": longest}
+
+    async def answer(request: web.Request) -> web.Response:
+        query = (await request.json())["q"]
+        asked.append(query)
+        if len(query) > most["most"]:
+            said = "no such word" if query == "information" else "query too long"
+            return web.json_response({"detail": said}, status=status)
+        return web.json_response([{"id": "bins", "text": "Household waste is collected.", "score": 1}])
+
+    async with serving(answer) as url:
+        yield url, asked, most
+
+
+@pytest.mark.parametrize("status", [400, 413, 414, 422, 431])
+async def test_a_query_that_a_service_refuses_while_it_answers_others_drops_who_asks_it(status: int) -> None:
+    async with (
+        picky(status=status) as (url, asked, _),
+        HttpEngine(url=url, body={"q": "{{ query }}"}).open(World()) as retriever,
+    ):
+        assert len(await retriever.search("ferry", 3)) == 1
+        with pytest.raises(Dropped) as dropped:
+            await retriever.search(LONG, 3)
+        assert len(await retriever.search("tram", 3)) == 1
+    assert asked == ["ferry", LONG, "ferry", "tram"]
+    assert dropped.value.reason == "search_refused"
+    told = f"answered {status} (query too long) to a query of 37 characters, {LONG!r}, and answers others"
+    assert dropped.value.detail == f"search at {url.removeprefix('http://')}: {told}"
+
+
+async def test_before_a_service_has_answered_a_plain_word_tells_whether_it_refuses_the_query_or_all() -> None:
+    async with picky() as (url, asked, most):
+        engine = HttpEngine(url=url, body={"q": "{{ query }}"})
+        with pytest.raises(Dropped, match="search_refused"):
+            await searched(engine, LONG)
+        assert asked == [LONG, "information"]
+        most["most"] = 0
+        with pytest.raises(EngineError, match=r"answered 422 \(query too long\); look at `url`, `method` and `body`$"):
+            await searched(engine, "ferry")
+        assert asked[2:] == ["ferry", "information"]
+
+
+async def test_a_service_that_comes_to_refuse_all_stops_the_run() -> None:
+    async with picky() as (url, _, most), HttpEngine(url=url, body={"q": "{{ query }}"}).open(World()) as retriever:
+        await retriever.search("ferry", 3)
+        most["most"] = 0
+        with pytest.raises(EngineError, match="look at `url`, `method` and `body`"):
+            await retriever.search("tram", 3)
+
+
+async def test_a_run_goes_on_past_a_query_that_the_service_refuses(tmp_path: Path) -> None:
+    async with picky(longest=22) as (url, asked, _):
+        engines = task_values(tmp_path)["tools"]["engines"]
+        web_search = {"type": "search/http", "url": url, "body": {"q": "{{ query }}"}, "documents_from": "retriever"}
+        values = task_values(
+            tmp_path,
+            live=True,
+            num_outputs=20,
+            min_turns=1,
+            max_turns=1,
+            tools={"engines": {**engines, "web": web_search}},
+        )
+        made = await asyncio.to_thread(run, values)
+    refused = [query for query in asked if len(query) > 22]
+    told = (made.folder / "journal.jsonl").read_text(encoding="utf-8").count("(query too long) to a query of ")
+    assert made.summary.kept == 20
+    assert refused and made.summary.dropped == {"search_refused": len(refused)} and told == len(refused)
+
+
+async def test_a_query_that_is_refused_is_one_line_of_the_verbs_that_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with picky() as (url, _, _):
+        web_search = {"type": "search/http", "url": url, "body": {"q": "{{ query }}"}, "documents_from": "retriever"}
+        values = task_values(tmp_path)
+        values["tools"]["engines"]["web"] = web_search
+        task = tmp_path / "task.yaml"
+        task.write_text(yaml.safe_dump(values), encoding="utf-8")
+        (tmp_path / "queries.tsv").write_text(f"1\t{LONG}\n", encoding="utf-8")
+        (tmp_path / "qrels.tsv").write_text("1\tbins\t1\n", encoding="utf-8")
+        judged = ["--queries", str(tmp_path / "queries.tsv"), "--qrels", str(tmp_path / "qrels.tsv")]
+        assert await asyncio.to_thread(run_command, ["search", str(task), LONG]) == Exit.MADE
+        out = capsys.readouterr().out
+        measuring = ["eval-retrieval", str(task), *judged, "--engine", "web"]
+        assert await asyncio.to_thread(run_command, measuring) == Exit.SERVICE
+    assert "nothing: the conversation would be dropped: search at 127.0.0.1" in out
+    err = capsys.readouterr().err
+    assert "answered 422 (query too long) to a query of 37 characters" in err and err.count("\n") == 1
 
 
 async def test_a_service_that_is_not_there_or_slow_or_speaks_no_tls_is_named() -> None:
@@ -460,12 +705,26 @@ async def test_a_template_that_does_not_work_is_refused_before_anything_is_sent(
     with pytest.raises(TaskError, match=line) as refused:
         await searched(HttpEngine(url="http://localhost/", body=body))
     assert "\n" not in str(refused.value)
+    with pytest.raises(TaskError, match="a template cannot be filled: 'qeury' is undefined") as refused:
+        await searched(HttpEngine(url="http://localhost/?key=s3cret&q={{ qeury }}"))
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
         ({"url": "localhost:9200"}, "no address; it looks like https://"),
+        ({"url": "http://h:99999?key=s3cret"}, "no address; it looks like https://"),
+        ({"url": "http://[::1/?key=s3cret"}, "no address; it looks like https://"),
+        ({"url": "http://search..example/?key=s3cret"}, "no address; it looks like https://"),
+        ({"url": "http:///?key=s3cret"}, "no address; it looks like https://"),
+        ({"url": "https://me:s3cret@x/"}, "holds a user or password; give them by `headers`"),
+        (
+            {"url": "http://x/", "headers": {"A": "s3cret\nB: c"}},
+            "headers: A: its character 7 cannot stand in a header",
+        ),
+        ({"url": "http://x/", "headers": {"A": "s3cret \u201cx\u201d"}}, "headers: A: its character 8 cannot stand"),
+        ({"url": "http://x/", "headers": {"A b": "s3cret"}}, "'A b' is no name of a header"),
         ({"url": "http://x/", "method": "GET", "body": "x"}, "`body` is not sent with GET"),
         ({"url": "http://x/", "timeout": 0}, "greater than 0"),
         ({"url": "http://x/", "body": ["{{ query }}"]}, "a mapping is needed, or a template of the text that is sent"),
@@ -476,4 +735,4 @@ async def test_a_template_that_does_not_work_is_refused_before_anything_is_sent(
 def test_settings_that_make_no_sense_are_refused_once(settings: dict[str, Any], line: str) -> None:
     with pytest.raises(ValidationError, match=line) as refused:
         HttpEngine.model_validate(settings)
-    assert refused.value.error_count() == 1
+    assert refused.value.error_count() == 1 and "s3cret" not in str(refused.value)

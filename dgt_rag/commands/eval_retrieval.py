@@ -8,7 +8,7 @@ from pathlib import Path
 from dgt_rag.commands.tasks import add_task_arguments, engine_named, load_one, open_only, say
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
-from dgt_rag.errors import Exit, TaskError
+from dgt_rag.errors import Dropped, EngineError, Exit, TaskError
 from dgt_rag.interrupts import run_to_end
 from dgt_rag.plugins import unknown
 from dgt_rag.report.retrieval import (
@@ -87,9 +87,11 @@ def _of_form(queries: Sequence[Query], form: str | None) -> Sequence[Query]:
 
 async def _measure(task: Task, names: Sequence[str], queries: Sequence[Query], grades: Grades) -> list[RetrievalScore]:
     async with open_only(task, names) as retrievers:
-        scores = await evaluate(
-            {name: retrievers[name] for name in names}, queries, grades, Dice(task.seed, "eval-retrieval")
-        )
+        asked = {name: retrievers[name] for name in names}
+        try:
+            scores = await evaluate(asked, queries, grades, Dice(task.seed, "eval-retrieval"))
+        except Dropped as why:
+            raise EngineError(f"eval-retrieval: {why.detail}; leave that query out") from why
         said: dict[str, list[str]] = {}
         for name in names:
             missed = not any(score.ndcg_at_10.value for score in scores if score.engine == name)

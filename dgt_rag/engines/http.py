@@ -9,6 +9,7 @@ from dgt_rag.engines.base import Narrowed, Retriever, SearchToolEngine
 from dgt_rag.engines.borrowed import opened
 from dgt_rag.engines.http_request import HttpService
 from dgt_rag.errors import TaskError
+from dgt_rag.guard import Guard
 from dgt_rag.world import World
 
 
@@ -29,7 +30,8 @@ class HttpEngine(HttpService, SearchToolEngine):
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Open a client; nothing is sent yet."""
-        from dgt_rag.engines.http_search import HttpRetriever, Wire, client
+        from dgt_rag.engines.http_search import HttpRetriever
+        from dgt_rag.engines.http_wire import Wire, client
 
         who = f"engine {world.name or self.type!r}"
         self.check(who)
@@ -38,8 +40,13 @@ class HttpEngine(HttpService, SearchToolEngine):
             lender = opened(world, self.documents_from, f"{who}: documents_from")
             await Narrowed(lender, self.filter).refuse_nothing(who)
         async with client(self) as session:
-            wire = Wire(self, session, world.guards.of(f"search at {self.address}", self.retry))
+            wire = Wire(self, session, self._guard(world))
             yield HttpRetriever(self, lender, wire, world.say, self.documents_from)
+
+    def _guard(self, world: World) -> Guard:
+        """Return the guard of the service; engines that share it share its places, each with its own tries and time."""
+        shared = world.guards.of(f"search at {self.address}", self.policy)
+        return shared if shared.policy == self.policy else Guard(shared.name, self.policy, shared.gate)
 
 
 class _NoDocuments(Retriever):

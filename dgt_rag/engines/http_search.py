@@ -1,13 +1,9 @@
-"""The calls of `search/http`, and what its answers mean. The door to aiohttp for engines."""
+"""What the answers of a `search/http` service mean: hits of documents, and which of them a filter leaves."""
 
-import json
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
-import aiohttp
 from pydantic import JsonValue
 
 from dgt_rag.corpus.advice import suggest
@@ -16,95 +12,22 @@ from dgt_rag.corpus.rows import kept
 from dgt_rag.engines.base import Narrowed, Retriever, SearchToolEngine, Where
 from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.fields import fields_in
-from dgt_rag.engines.http_request import HttpService, Request
+from dgt_rag.engines.http_wire import Refused, Wire
 from dgt_rag.engines.selected import Selected
-from dgt_rag.errors import Busy, EngineError
-from dgt_rag.guard import Guard
-from dgt_rag.llm.refusals import Raw, busy, one_line
+from dgt_rag.errors import Dropped, EngineError
+from dgt_rag.llm.refusals import one_line
 from dgt_rag.records import Document, Hit
 
 Pair = tuple[Document, float]
 
+_PLAIN = "information"
+"""A query that any service takes which takes one at all."""
 _WIDER = 5
 """Hits asked for each one wanted, where some may be left out by a filter that the service does not know."""
 _FURTHER = 4
 """Times as many asked for, where those were too few."""
 _DEEPEST = 1_000
 """Hits among which those are looked for that a filter leaves."""
-
-
-@asynccontextmanager
-async def client(service: HttpService) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a pool of connections; the guard decides how many calls there are at once."""
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=service.timeout),
-        headers={name: value.get_secret_value() for name, value in service.headers.items()},
-        trust_env=True,
-    ) as session:
-        yield session
-
-
-class Wire:
-    """One service: a request goes out, JSON comes back."""
-
-    def __init__(self, service: HttpService, session: aiohttp.ClientSession, guard: Guard) -> None:
-        self.service = service
-        self.session = session
-        self.guard = guard
-        self.name = guard.name
-
-    async def ask(self, request: Request) -> Any:
-        """Return the JSON of the answer."""
-        return await self.guard.call(lambda: self._attempt(request))
-
-    async def _attempt(self, request: Request) -> Any:
-        at = self.name
-        sent = {"Content-Type": "application/json"} if request.is_json and not self._says_type() else {}
-        try:
-            async with self.session.request(
-                self.service.method,
-                request.url,
-                params=request.params or None,
-                data=None if request.body is None else request.body.encode("utf-8", "replace"),
-                headers=sent,
-                # a redirect may leave out the question, or take secret headers to another host
-                allow_redirects=False,
-            ) as response:
-                raw = Raw(response.status, response.headers, await response.read())
-        except TimeoutError as error:
-            raise Busy("timeout", f"{at}: no answer in {self.service.timeout:g} s") from error
-        except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
-            raise EngineError(f"{at}: cannot be called ({type(error).__name__}: {one_line(str(error))})") from error
-        except aiohttp.ClientPayloadError as error:
-            raise Busy(
-                "server_error", f"{at}: the answer cannot be read to its end ({one_line(str(error))})"
-            ) from error
-        except aiohttp.ClientError as error:
-            raise Busy("connection", f"{at}: cannot connect ({one_line(str(error))})") from error
-        return self._read(raw, request)
-
-    def _says_type(self) -> bool:
-        return any(name.lower() == "content-type" for name in self.service.headers)
-
-    def _read(self, raw: Raw, request: Request) -> Any:
-        """Return the JSON of an answer, or raise what the answer means."""
-        at = self.name
-        if again := busy(raw, at):
-            raise again
-        if raw.status in (401, 403):
-            raise EngineError(f"{at}: not let in ({raw.status}: {raw.message}); look at `headers`")
-        if 300 <= raw.status < 400 and (location := raw.headers.get("Location")):
-            there = _shown(request.url, location)
-            raise EngineError(f"{at}: answered {raw.status}, a redirect to {there}; set `url` to that address")
-        if raw.status >= 300:
-            raise EngineError(f"{at}: answered {raw.status} ({raw.message}); look at `url`, `method` and `body`")
-        try:
-            return json.loads(raw.body)
-        except ValueError as error:
-            raise EngineError(f"{at}: the answer is no JSON but {raw.message!r}") from error
-        except RecursionError:
-            raise EngineError(f"{at}: the answer is nested too deeply to be read") from None
 
 
 class HttpRetriever(Borrowing):
@@ -138,7 +61,19 @@ class HttpRetriever(Borrowing):
         return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(near, 1)]
 
     async def _ask(self, query: str, limit: int, conditions: Where) -> tuple[list[Pair], int]:
-        """Return documents with scores, each once, and how many hits there were."""
+        """Return documents with scores, each once, and how many hits there were.
+
+        A query that the service refuses while it takes another is given up with the conversation that asks it.
+        """
+        try:
+            return await self._found(query, limit, conditions)
+        except Refused as refused:
+            if not await self.wire.serves(self.service.request(_PLAIN, limit, conditions)):
+                raise
+            asked = f"a query of {len(query):,} characters, {one_line(query, 80)!r}"
+            raise Dropped("search_refused", f"{refused.said} to {asked}, and answers others") from refused
+
+    async def _found(self, query: str, limit: int, conditions: Where) -> tuple[list[Pair], int]:
         hits = self._hits(await self.wire.ask(self.service.request(query, limit, conditions)))
         found: dict[str, Pair] = {}
         for document, score in self._documents(hits):
@@ -154,7 +89,7 @@ class HttpRetriever(Borrowing):
         while len(kept) < limit and hits >= asked and asked < most:
             asked = min(_FURTHER * asked, most)
             try:
-                pairs, hits = await self._ask(query, asked, conditions)
+                pairs, hits = await self._found(query, asked, conditions)
             except EngineError as error:
                 self._tell("wider", f"filters are kept among the first {hits:,} hits: asked for {asked:,}, {error}")
                 break
@@ -263,19 +198,14 @@ def _dig(value: Any, path: str) -> Any:
     return value
 
 
-def _shown(url: str, location: str) -> str:
-    """Return where a redirect leads, without user, password and query, as far as it may be shown."""
-    try:
-        parts = urlsplit(urljoin(url, location))
-    except ValueError:
-        return "what is no address"
-    return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
-
-
 def _number(value: JsonValue, otherwise: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return otherwise
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return otherwise
+    return number if math.isfinite(number) else otherwise
 
 
 def _shape(value: Any) -> str:
