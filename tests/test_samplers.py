@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from building import BODIES, task_values
@@ -16,7 +17,7 @@ from dgt_rag.api import run
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.in_memory import InMemoryEngine
-from dgt_rag.errors import EngineError, TaskError
+from dgt_rag.errors import Dropped, EngineError, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.samplers.base import DocumentSampler, Shelf, Source
 from dgt_rag.samplers.coverage import CoverageSampler
@@ -210,12 +211,13 @@ class Capped(Listed):
         self.ends = False
         """Whether it refuses all after what it has refused."""
         self.asked: list[int] = []
+        self.refusal: Exception = EngineError("size must be at most so much")
 
     async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
         self.asked.append(limit)
         if limit > self.most:
             self.most = 0 if self.ends else self.most
-            raise EngineError("size must be at most so much")
+            raise self.refusal
         return await super().search(query, limit, where)
 
 
@@ -231,6 +233,48 @@ async def test_related_takes_what_a_service_gives_and_looks_no_further_than_it_s
     for shelf.most, shelf.ends in ((3, False), (20, True)):
         with pytest.raises(EngineError, match="size must be"):
             await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+
+
+async def test_related_takes_what_it_has_where_a_service_refuses_the_query_only_with_more_hits() -> None:
+    copies = [Document(doc_id=f"copy-{n:02}", body="red bike brakes squeak") for n in range(50)]
+    shelf = Capped(copies, most=20)
+    shelf.refusal = Dropped("search_refused", "size must be at most so much")
+    (got,) = await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+    assert len(got) == 1 and shelf.asked == [6, 24, 6]
+    shelf.most = 3
+    with pytest.raises(Dropped, match="size must be"):
+        await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+    shelf.most, shelf.refusal = 20, Dropped("chat_marker", "document 'copy-30' holds a token")
+    with pytest.raises(Dropped, match="chat_marker"):
+        await drawn(RelatedSampler(engine="e"), Shelf(shelf), 3, 1)
+
+
+async def test_a_body_that_is_the_id_of_another_document_makes_no_copy_of_it() -> None:
+    class Fixed(Listed):
+        async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+            return [Hit(document=one, score=1.0, rank=rank) for rank, one in enumerate(self.held[:limit], start=1)]
+
+        async def sample(self, dice: Dice, count: int, where: Where | None = None) -> list[Document]:
+            return self.held[:count]
+
+    bodies = {"oak": "a tree", "2": "oak", "a tree": "elm", "2b": "oak", "3": "ash"}
+    shelf = Shelf(Fixed([Document(doc_id=doc_id, body=body) for doc_id, body in bodies.items()]))
+    (got,) = await drawn(RelatedSampler(engine="e"), shelf, 9, 1)
+    assert [document.doc_id for document in got] == ["oak", "2", "a tree", "3"]
+
+
+async def test_related_asks_with_the_title_and_the_beginning_of_a_body() -> None:
+    class Heard(Listed):
+        queries: ClassVar[list[str]] = []
+
+        async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+            self.queries.append(query)
+            return await super().search(query, limit, where)
+
+    body = " ".join(f"word{n:05}" for n in range(1000))
+    shelf = Shelf(Heard([Document(doc_id="1", title="A title", body=body)]))
+    await drawn(RelatedSampler(engine="e"), shelf, 3, 1)
+    assert Heard.queries == [f"A title\n{body[:600]}".strip()]
 
 
 @settings(deadline=None)
@@ -280,6 +324,16 @@ async def test_coverage_takes_another_order_in_another_round_and_run() -> None:
     other = [await sampler.sample(Source(shelf, Dice(), Dice("other"), i), 4) for i in range(10)]
     assert first != again
     assert first != other
+
+
+async def test_coverage_of_groups_takes_another_order_and_other_company_in_each_round() -> None:
+    shelf = corpus({"a": 6, "b": 6, "c": 6})
+    got = await drawn(CoverageSampler(engine="e", group_by="source.kind"), shelf, 2, 27)
+    rounds = [got[:9], got[9:18], got[18:]]
+    orders = {tuple(str(ds[0].field("source.kind")) for ds in turn) for turn in rounds}
+    companies = {frozenset(frozenset(d.doc_id for d in ds) for ds in turn) for turn in rounds}
+    assert all(len({d.doc_id for ds in turn for d in ds}) == 18 for turn in rounds)
+    assert len(orders) == len(companies) == 3
 
 
 async def test_group_tables_are_asked_once() -> None:
@@ -354,6 +408,17 @@ def test_in_a_mix_neighbours_are_drawn_by_chance() -> None:
     draws = [mixed((1.0, 1.0), index, Dice("chance"))[0] for index in range(4000)]
     same = sum(left == right for left, right in pairwise(draws))
     assert 0.40 < same / 4000 < 0.55
+
+
+def test_in_a_short_run_a_rare_sampler_has_its_chance() -> None:
+    firsts = [{mixed((1.0, 31.0), index, Dice(seed))[0] for index in range(16)} for seed in range(400)]
+    # half of one draw is due to it in so many; 0.42 to 0.58 holds 99.9 % of fair draws
+    assert 0.42 < sum(0 in first for first in firsts) / 400 < 0.58
+
+
+def test_a_mix_takes_another_order_in_another_run() -> None:
+    orders = [tuple(mixed((1.0, 1.0), index, Dice(seed))[0] for index in range(16)) for seed in range(20)]
+    assert len(set(orders)) == 20 and {order[0] for order in orders} == {0, 1}
 
 
 def test_a_mix_covers_the_corpus_as_soon_as_its_share_allows(tmp_path: Path) -> None:

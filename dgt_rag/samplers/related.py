@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import Dropped, EngineError
 from dgt_rag.records import Document
 from dgt_rag.samplers.base import Source
 from dgt_rag.samplers.random import DrawingSampler
@@ -32,8 +32,8 @@ class RelatedSampler(DrawingSampler):
         while True:
             try:
                 hits = await source.retriever.search(query, limit, where)
-            except EngineError:
-                if near is drawn:
+            except (EngineError, Dropped) as error:
+                if near is drawn or (isinstance(error, Dropped) and error.reason != "search_refused"):
                     raise
                 # a service may give no more at once; one that gives nothing any more says so again
                 await source.retriever.search(query, served, where)
@@ -47,11 +47,13 @@ class RelatedSampler(DrawingSampler):
 
 
 def _different(documents: list[Document]) -> list[Document]:
-    seen: set[str] = set()
+    ids: set[str] = set()
+    bodies: set[str] = set()
     kept = []
     for document in documents:
         body = " ".join(document.body.split())
-        if document.doc_id not in seen and body not in seen:
+        if document.doc_id not in ids and body not in bodies:
             kept.append(document)
-        seen |= {document.doc_id, body}
+        ids.add(document.doc_id)
+        bodies.add(body)
     return kept
