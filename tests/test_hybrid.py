@@ -95,6 +95,52 @@ async def test_weights_k_depth_limit_threshold_and_where_do_what_they_say() -> N
     assert {h.document.doc_id for h in await searched(strict, one=Fixed("a", "b"), two=Fixed("a", "c"))} == {"a"}
 
 
+async def test_a_document_that_several_engines_find_is_shown_as_the_first_of_them_has_it() -> None:
+    class Other(Fixed):
+        async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+            hits = await super().search(query, limit, where)
+            return [one._replace(document=one.document.model_copy(update={"body": "other"})) for one in hits]
+
+    hits = await searched(HybridEngine(engines=["one", "two"]), one=Fixed("a", "b"), two=Other("b", "c", "a"))
+    assert {one.document.doc_id: one.document.body for one in hits} == {"a": "body a", "b": "body b", "c": "other"}
+
+
+@pytest.mark.parametrize(
+    ("k", "weights"),
+    [
+        (60, (1e-7, 1e-7)),
+        (60, (1e-300, 1e-300)),
+        (60, (1e300, 1e300)),
+        (60, (1.0, 1e-9)),
+        (1e6, (1.0, 1.0)),
+        (1e9, (1.0, 1.0)),
+        (0, (1e-7, 1e-8)),
+    ],
+)
+def test_an_order_that_all_agree_on_is_kept_however_little_it_weighs(k: float, weights: tuple[float, ...]) -> None:
+    ranked = [[hit(doc_id, rank) for rank, doc_id in enumerate("zayb", start=1)]] * 2
+    fused = fuse(ranked, weights, k)
+    assert [document.doc_id for document, _ in fused] == [*"zayb"]
+    assert fused[0][1] == pytest.approx(sum(weights) / (k + 1))
+
+
+def test_what_is_as_good_in_another_way_is_a_tie() -> None:
+    places = {"b": (1, None, 1), "a": (None, 1, None), "d": (7, None, 7), "c": (None, 7, None)}
+    for k in (60.0, 1e6):
+        ranked = [[hit(one, at[place]) for one, at in places.items() if at[place]] for place in range(3)]
+        for scale in (1.0, 1e-7, 3.0):
+            fused = fuse(ranked, [scale * weight for weight in (0.1, 0.3, 0.2)], k)
+            assert [document.doc_id for document, _ in fused] == [*"abcd"]
+
+
+@pytest.mark.parametrize("weights", [(5e-324, 1e308), (1e308, 1e308), (5e-324, 5e-324)])
+def test_weights_of_any_size_are_no_error(weights: tuple[float, ...]) -> None:
+    for k in (0.0, 1e308):
+        ranked = [[hit("b", 1), hit("a", 2)], []]
+        assert {document.doc_id for document, _ in fuse(ranked, weights, k)} == {"a", "b"}
+    assert fuse([[], []], weights, 60) == []
+
+
 async def test_documents_are_those_of_the_first_engine_or_of_the_one_named() -> None:
     parts = {"one": Fixed("a", "b"), "two": Fixed("c"), "three": Fixed("d", "e", "f")}
     async with HybridEngine(engines=["one", "two"]).open(World(engines=parts)) as retriever:
@@ -238,6 +284,12 @@ def test_fusion_does_not_depend_on_the_order_of_engines(ids: list[list[str]]) ->
     forth, back = fuse(ranked, weights, 60), fuse(ranked[::-1], weights[::-1], 60)
     assert [(document.doc_id, score) for document, score in forth] == [(d.doc_id, score) for d, score in back]
     assert {document.doc_id for document, _ in forth} == set("".join("".join(one) for one in ids))
+
+
+def test_the_order_of_engines_shows_in_no_digit_of_a_score() -> None:
+    # added up one after the other, these differ in the twelfth digit by the order
+    ranked, weights = [[hit("a", rank)] for rank in (537, 158, 157)], [1.0, 0.7, 0.3]
+    assert fuse(ranked, weights, 60) == fuse(ranked[::-1], weights[::-1], 60)
 
 
 @settings(deadline=None)

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
 
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import ErrorCategory, Retriever
@@ -13,7 +15,7 @@ from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.tool import SearchTool
 from dgt_rag.engines.tool_schema import problem_of
 from dgt_rag.errors import EngineError, TaskError
-from dgt_rag.records import ToolCall, ToolSpec
+from dgt_rag.records import Document, Hit, ToolCall, ToolSpec
 from dgt_rag.testing import corpus
 from dgt_rag.world import World
 
@@ -41,8 +43,9 @@ async def test_a_good_call_brings_documents_best_first():
     assert result.metadata == {}
 
 
-async def test_a_model_may_ask_for_fewer_but_not_for_more():
-    assert len((await answer(call(query="office", limit=2))).result) == 2
+@pytest.mark.parametrize("limit", [2, 2.0])
+async def test_a_model_may_ask_for_fewer_but_not_for_more(limit):
+    assert len((await answer(call(query="office", limit=limit))).result) == 2
     assert (await answer(call(query="office", limit=50))).error.type == "invalid_arguments"
 
 
@@ -72,6 +75,36 @@ def test_the_definition_is_a_schema_made_from_the_engine():
     assert (spec.name, spec.description) == ("find", "Finds.")
     assert spec.parameters["required"] == ["query"]
     assert spec.parameters["properties"]["limit"]["maximum"] == 7
+
+
+@pytest.mark.parametrize("limit", [True, 1.5, "1", [1], None, 10**400, 1e300])
+async def test_what_is_no_whole_number_limits_nothing(limit):
+    assert len((await answer(call("look_up", query="office", limit=limit), with_limit({}))).result) == 5
+
+
+class Guest(Retriever):
+    """A guest's engine that keeps no limit."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+
+    async def search(self, query, limit, where=None):
+        documents = [Document(doc_id=str(n), body="x") for n in range(len(self.scores))]
+        return [Hit(document=one, score=self.scores[n], rank=n + 1) for n, one in enumerate(documents)]
+
+
+async def test_no_more_is_shown_than_was_asked_for_whatever_an_engine_gives():
+    tool = SearchTool.of(InMemoryEngine(), Guest(*[1.0] * 9))
+    assert [found.rank for found in (await tool.execute(call(query="x"), Dice("x"))).result] == [1, 2, 3, 4, 5]
+    assert len((await tool.execute(call(query="x", limit=2), Dice("x"))).result) == 2
+
+
+async def test_a_threshold_leaves_out_what_is_below_it_and_not_what_is_no_number():
+    tool = SearchTool.of(InMemoryEngine(relevance_threshold=0.5), Guest(0.9, 0.5, 0.4))
+    assert [found.score for found in (await tool.execute(call(query="x"), Dice("x"))).result] == [0.9, 0.5]
+    tool = SearchTool.of(InMemoryEngine(relevance_threshold=0.5), Guest(0.9, math.nan))
+    with pytest.raises(ValidationError, match="finite number"):
+        await tool.execute(call(query="x"), Dice("x"))
 
 
 async def test_a_definition_of_ones_own_names_the_query():

@@ -1,5 +1,6 @@
 """`search/hybrid`: several engines asked at once, their rankings made one by reciprocal rank fusion."""
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from dgt_rag.world import World
 
 _WEIGHTS = TypeAdapter(dict[str, PositiveFloat], config=ConfigDict(allow_inf_nan=False, defer_build=True))
 _NAMES = TypeAdapter(tuple[str, ...], config=ConfigDict(defer_build=True))
+_DIGITS = 12
+"""Digits in which two sums must differ to be told apart."""
 
 
 class HybridEngine(SearchToolEngine):
@@ -94,13 +97,16 @@ class _HybridRetriever(Borrowing):
 
 def fuse(rankings: Sequence[Sequence[Hit]], weights: Sequence[float], k: float) -> list[tuple[Document, float]]:
     """Return the documents of several rankings with their reciprocal rank sums, best first, ties by id."""
-    scores: dict[str, float] = {}
     documents: dict[str, Document] = {}
+    parts: dict[str, list[float]] = {}
+    heaviest = max(weights, default=1.0)
     for hits, weight in zip(rankings, weights, strict=True):
         for hit in hits:
             own = hit.document.doc_id
             documents.setdefault(own, hit.document)
-            scores[own] = scores.get(own, 0.0) + weight / (k + hit.rank)
-    # rounded, so that the same places in another order of engines are a tie, not a difference in the last bit
-    pairs = [(documents[own], round(score, 9)) for own, score in scores.items()]
+            parts.setdefault(own, []).append(weight / heaviest / (k + hit.rank))
+    sums = {own: math.fsum(some) for own, some in parts.items()}
+    # rounded, so that what is as good in another way is a tie, not a difference in the last bit
+    digits = _DIGITS - math.floor(math.log10(max(sums.values(), default=0.0) or 1.0))
+    pairs = [(documents[own], round(score, digits) * heaviest) for own, score in sums.items()]
     return sorted(pairs, key=lambda pair: (-pair[1], pair[0].doc_id))

@@ -80,7 +80,7 @@ class SearchTool:
         return self._found(call, kept[:limit])
 
     def _limit(self, arguments: Mapping[str, JsonValue]) -> int:
-        asked = [value for name in _LIMITS if isinstance(value := arguments.get(name), int)]
+        asked = [number for name in _LIMITS if (number := _whole(arguments.get(name))) is not None]
         return max(1, min([self.limit, *asked]))
 
     def _found(self, call: ToolCall, hits: list[Hit], injected: str = "") -> ToolResult:
@@ -113,6 +113,13 @@ def search_spec(engine: SearchToolEngine, name: str) -> ToolSpec:
             "additionalProperties": False,
         },
     )
+
+
+def _whole(value: JsonValue) -> int | None:
+    """Return a number that JSON Schema takes for an integer, 2.0 as well; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _as_found(hit: Hit) -> FoundDocument:
