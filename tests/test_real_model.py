@@ -23,6 +23,7 @@ from dgt_rag.llm.base import Ask, Sampling
 from dgt_rag.llm.openai import OpenAIModel
 from dgt_rag.llm.probe import probe
 from dgt_rag.records import ConversationDataPoint, Document
+from dgt_rag.stages.nonsense import is_no_language
 from dgt_rag.store.calls import open_calls
 from dgt_rag.validation import faults
 from dgt_rag.world import World
@@ -126,9 +127,13 @@ def check_run(folder: Path, output: str, code: int) -> None:
             assert all(bodies[quote.doc_id][quote.start : quote.end] == quote.quote for quote in quotes)
             calls = [step.content.call_id for step in talk.steps if step.role == "tool_call"]
             assert calls == [step.content.call_id for step in talk.steps if step.role == "tool_result"]
-            assert quotes
+            answers = [step for step in talk.steps if step.role == "assistant"]
+            assert all(step.citations for step in answers if step.answerability in {"answerable", "partial"})
+            assert not any(is_no_language(step.content, bodies.values()) for step in answers)
             assert not faults(talk)
     assert any(talk.status == "kept" for talk in talks), [talk.drop_reason for talk in talks]
+    cited = [step for talk in talks for step in talk.steps if step.role == "assistant" and step.citations]
+    assert cited, "no answer rests on a document"
 
 
 def ended(run: "subprocess.Popen[str]") -> str:

@@ -39,7 +39,7 @@ from dgt_rag.stages.assistant_static import StaticRagAssistant
 from dgt_rag.stages.base import talks_of_documents
 from dgt_rag.stages.examples import read_examples
 from dgt_rag.stages.flow_controller import FlowController, RagFlowController
-from dgt_rag.stages.nonsense import copies
+from dgt_rag.stages.nonsense import copies, is_no_language
 from dgt_rag.stages.patterns import SHIPPED, FlowPattern, draw_order
 from dgt_rag.stages.persona import Persona, SamplePersona
 from dgt_rag.stages.quoting import keeps_to, nearest
@@ -428,8 +428,39 @@ def test_what_a_weak_model_writes_in_place_of_text_is_refused(text, reason):
     assert flaws(text)[0] == reason
 
 
+async def test_an_answer_of_signs_that_are_no_words_is_asked_for_again():
+    noise = {
+        "citations": [],
+        "answerability": "unanswerable",
+        "answer": "1234567890.123abcdefgcdhjklmno#ABCDEFGHIJ[]_*&%",
+    }
+    script = Scripted.model_validate(
+        {"replies": {"answer": [noise], "rewrite": [json.dumps(noise)], "critique": [SUPPORTED]}}
+    )
+    async with script.open(World()) as speaker:
+        with pytest.raises(Dropped) as caught:
+            await static(speaker, max_retries=1)
+    assert caught.value.reason == "malformed_answer"
+
+
+@pytest.mark.parametrize(
+    ("text", "noise"),
+    [
+        ("the_tool_library_open_on_tuesday_and_friday_from_16:00-19:00 is open.", True),
+        ("See https://www.example.org/a/long/way/to/the/form/number/17b.html.", False),
+        ("Das regelt die Kraftfahrzeughaftpflichtversicherungsgesellschaft.", False),
+        (f"| Name | Price |\n|{'-' * 30}|{'-' * 30}|", False),
+        ("The key is 0123456789abcdef0123456789abcdef0123456789abcdef.", True),
+    ],
+)
+def test_a_long_row_of_signs_is_told_from_words_addresses_and_what_was_shown(text, noise):
+    assert is_no_language(text) is noise
+    assert not is_no_language(text, [f"A document: {text}"])
+
+
 @given(st.text(max_size=300))
 def test_any_text_can_be_looked_at_for_nonsense(text):
+    assert not is_no_language(text, [text])
     assert isinstance(flaws(text), tuple)
     assert nearest(text, [PERMIT]) in PERMIT.body
 

@@ -23,7 +23,7 @@ from dgt_rag.records import (
     UserStep,
 )
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, copies_its_task, talks_of_documents
-from dgt_rag.stages.nonsense import copies, is_placeholder, repeats_itself, talks_of_its_task
+from dgt_rag.stages.nonsense import copies, is_no_language, is_placeholder, repeats_itself, talks_of_its_task
 from dgt_rag.stages.quoting import choices, keeps_to, nearest
 
 
@@ -174,6 +174,8 @@ class Trial:
             return "talks_of_its_task", [
                 "The answer copies what it was told to do; speak to the person about the matter."
             ]
+        if is_no_language(step.content, [document.body for document in self.draft.documents]):
+            return "malformed_answer", ["The answer holds signs in a row that are no words; write plain sentences."]
         if self.draft.closing:
             reason, issues = flaws(step.content)
             return (reason, issues) if reason else _claims(self.draft.talk, step.content)

@@ -23,6 +23,9 @@ _OF_PERSON = re.compile(
 )
 _LOOP = re.compile(r"(?<!\w)((?:\w+\W+){4,40}?)(?:\1){2}", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
+_UNBROKEN = re.compile(r"[!-~]{40,}")
+_WHOLE = re.compile(r"\W*(?:[a-z]+(?:-[a-z]+)*|(?:https?://|www\.).*)\W*|[^a-z0-9]*", re.IGNORECASE)
+"""What may be as long without a space: a compound word, an address, a line that is drawn."""
 _READ = 4000
 """Characters of a text that are looked at."""
 
@@ -48,6 +51,12 @@ def copies(text: str, told: frozenset[Run], shown: Iterable[str]) -> bool:
     for source in shown if copied else ():
         copied -= runs(source)
     return bool(copied)
+
+
+def is_no_language(text: str, shown: Iterable[str] = ()) -> bool:
+    """Say whether a text holds a long row of letters, digits and signs that is no word, nor stands in what was shown."""
+    odd = [run for run in _UNBROKEN.findall(text[:_READ]) if not _WHOLE.fullmatch(run)]
+    return bool(odd) and not all(any(run in source for source in shown) for run in odd)
 
 
 def repeats_itself(text: str) -> bool:

@@ -9,7 +9,7 @@ from dgt_rag.llm.base import Reply
 from dgt_rag.prompts.told import said_in
 from dgt_rag.records import ConversationDataPoint, UserStep
 from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, copies_its_task, talks_of_documents
-from dgt_rag.stages.nonsense import copies, is_placeholder, repeats_itself, says_its_task
+from dgt_rag.stages.nonsense import copies, is_no_language, is_placeholder, repeats_itself, says_its_task
 from dgt_rag.stages.patterns import SHIPPED
 
 
@@ -76,7 +76,7 @@ _TOLD = said_in([*_WHY.values(), *(pattern.description for pattern in SHIPPED)])
 
 def _fault(message: str, talk: ConversationDataPoint) -> str:
     said = {" ".join(step.content.lower().split()) for step in talk.steps if isinstance(step, UserStep)}
-    if is_placeholder(message):
+    if is_placeholder(message) or is_no_language(message):
         return "user_says_nothing"
     if says_its_task(message, talk.last_flow.description if talk.last_flow else "") or copies(message, _TOLD, ()):
         return "user_says_its_task"
