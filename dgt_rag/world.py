@@ -45,6 +45,8 @@ class World:
     calls: CallStore | None = None
     name: str = ""
     """The name in the task of what is being opened."""
+    lazy: bool = False
+    """Whether what is opened is only looked at: what costs tokens to get ready is told and left; a search may be refused."""
     corpora: Mapping[str, Sequence[Document]] = field(default_factory=dict)
     """Documents given from Python, by the name of the engine that is to hold them."""
     engines: Mapping[str, Any] = field(default_factory=dict)

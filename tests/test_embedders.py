@@ -240,7 +240,7 @@ def test_the_address_in_the_environment_is_looked_at_as_well(monkeypatch: pytest
 
 async def test_an_address_that_only_the_client_knows_to_be_none_is_one_line() -> None:
     with pytest.raises(TaskError, match=r"Invalid IDNA hostname.*check `base_url`"):
-        async with OpenAIEmbedder(model="m", base_url="http://exämple..com/v1").open(World()):
+        async with OpenAIEmbedder(model="m", base_url="http://１２/v1").open(World()):
             pass
 
 

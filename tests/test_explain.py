@@ -90,3 +90,8 @@ def test_the_sample_of_a_task_file_is_taken_whole(demo, capsys):
     assert run_command(["explain", "task"]) == 0
     printed = capsys.readouterr().out.partition("\nsample, as")[2].partition("\n")[2]
     assert load(yaml.safe_load(textwrap.dedent(printed))).task == load(demo).task
+
+
+def test_the_samples_that_hold_vectors_say_where_these_are_kept(demo, capsys):
+    assert samples(capsys, "search/vector")[0]["tools"]["engines"]["retriever"]["index_dir"] == "vectors"
+    assert samples(capsys, "search/hybrid")[0]["tools"]["engines"]["vectors"]["index_dir"] == "vectors"

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_model import make_tiny_model
 
+from dgt_rag.cli import run_command
 from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
 from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
@@ -32,9 +33,9 @@ from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.vector import VectorEngine
 from dgt_rag.engines.vector_faiss import kept_index, make_index, through
 from dgt_rag.engines.vector_reuse import Earlier, Reuse, Texts
-from dgt_rag.engines.vector_search import exact
-from dgt_rag.engines.vector_store import unit
-from dgt_rag.errors import EngineError, TaskError
+from dgt_rag.engines.vector_rows import unit
+from dgt_rag.engines.vector_search import Remembered, exact
+from dgt_rag.errors import CorpusError, EngineError, TaskError
 from dgt_rag.records import Document
 from dgt_rag.testing import LAWS, Opener, write_corpus
 from dgt_rag.world import World
@@ -447,6 +448,63 @@ async def test_a_build_that_broke_down_goes_on_where_it_was(tmp_path: Path) -> N
     assert not part.exists()
 
 
+class Refusing(Letters):
+    """Refuses batches in which a text has a letter."""
+
+    type: Literal["test/refusing"] = "test/refusing"
+    refused: str = ""
+    at_once: bool = False
+    """Whether the refusal comes before the answers."""
+
+    neutral = Letters.neutral | {"refused", "at_once"}
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Encoder]:
+        yield RefusingEncoder(self)
+
+
+class RefusingEncoder(LettersEncoder):
+    in_flight = 8
+
+    async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        if self.settings.refused and any(self.settings.refused in text for text in texts):
+            self.settings.seen.extend(texts)
+            await asyncio.sleep(0 if self.settings.at_once else 0.2)
+            raise EngineError("the endpoint refuses the batch")
+        found = await super().encode(texts, kind)
+        if self.settings.at_once:
+            await asyncio.sleep(0.1)
+        return found
+
+
+@pytest.mark.parametrize("lent", [False, True], ids=["a file", "documents of another engine"])
+@pytest.mark.parametrize(("place", "at_once"), [(0, False), (9, False), (31, False), (0, True)])
+async def test_batches_that_were_answered_beside_one_that_is_refused_are_not_paid_again(
+    tmp_path: Path, place: int, at_once: bool, lent: bool
+) -> None:
+    texts = words(64)
+    texts[place] = "QQQ"
+    path, embedder, said = write(tmp_path / "c.jsonl", texts), Refusing(refused="Q", at_once=at_once), []
+    async with InMemoryEngine(path=path).open(World()) as held:
+        world = World(engines={"held": held}, say=said.append)
+        where: dict[str, Any] = {"documents_from": "held"} if lent else {"path": path}
+        settings = {**where, "index_dir": tmp_path / "kept"}
+        for _ in range(2):
+            with pytest.raises(EngineError, match="refuses the batch"):
+                await searched(VectorEngine(embedder=embedder, **settings), "bbb", world)
+        mended = Refusing()
+        found = await searched(VectorEngine(embedder=mended, **settings), "bbb", world, limit=64)
+        # a batch of four was refused twice, and the query was embedded
+        assert len(embedder.seen) + len(mended.seen) == 64 + 2 * 4 + 1
+        assert not any("has changed" in line for line in said)
+        assert any("vectors were there already" in line for line in said)
+        anew = VectorEngine(embedder=Refusing(), **{**settings, "index_dir": tmp_path / "anew"})
+        assert found == await searched(anew, "bbb", world, limit=64)
+    assert len(list((tmp_path / "kept").rglob("*.keys"))) == 1
+    (rows,), (others,) = (tmp_path / "kept").rglob("*.f32"), (tmp_path / "anew").rglob("*.f32")
+    assert rows.read_bytes() == others.read_bytes()
+
+
 async def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
     path = write(tmp_path / "c.jsonl", words(400))
     program = (
@@ -465,7 +523,9 @@ async def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
         f"asyncio.run(searched(VectorEngine(embedder=Slow(), path={str(path)!r}), 'a'))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
-    while not (part := next(tmp_path.rglob("[0-9a-f]*.part"), None)) or part.stat().st_size < 26 * 4 * 40:
+    # the folders of the documents' own index are renamed while it is made
+    made = f"c.jsonl.dgt-vectors/*/{'[0-9a-f]' * 16}.part"
+    while not (part := next(tmp_path.glob(made), None)) or part.stat().st_size < 26 * 4 * 40:
         assert process.poll() is None
         await asyncio.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -558,6 +618,211 @@ async def test_documents_may_be_handed_over_from_python_and_must_come_from_somew
         await searched(engine, "abc", World(name="other"))
 
 
+async def test_vectors_that_are_kept_nowhere_are_told_with_the_way_out(tmp_path: Path) -> None:
+    said: list[str] = []
+    corpus = [{"id": "1", "text": "abc"}]
+    await searched(VectorEngine(embedder=Letters(), corpus=corpus), "abc", World(say=said.append, name="v"))
+    assert said == [
+        "engine 'v': vectors are made for this run alone, and in every process of it; set `index_dir` to keep them"
+    ]
+    for engine in (
+        VectorEngine(embedder=Letters(), corpus=corpus, index_dir=tmp_path / "kept"),
+        VectorEngine(embedder=Letters(), path=write(tmp_path / "c.jsonl", ["abc"])),
+    ):
+        await searched(engine, "abc", World(say=said.append))
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("done", [0, 15, 50], ids=["nothing", "a cut build", "another corpus"])
+async def test_opened_to_be_looked_at_nothing_is_embedded_or_written_and_what_lacks_is_told(
+    tmp_path: Path, done: int
+) -> None:
+    path, said = write(tmp_path / "c.jsonl", [*words(50), *words(10)]), []
+    if done == 15:
+        with pytest.raises(EngineError, match="broke down"):
+            await searched(VectorEngine(embedder=Letters(fails_after=30), path=path), "bbb")
+        done = next(tmp_path.rglob("*.part")).stat().st_size // (26 * 4)
+    if done == 50:
+        await searched(VectorEngine(embedder=Letters(), path=path), "bbb")
+        write(path, [*words(50), "qqq", "qqq"])
+    there = {path: path.read_bytes() for path in (tmp_path / "c.jsonl.dgt-vectors").rglob("*") if path.is_file()}
+    embedder = Letters()
+    engine = VectorEngine(embedder=embedder, path=path)
+    async with engine.open(World(name="v", lazy=True, say=said.append)) as retriever:
+        assert await retriever.count() == (52 if done == 50 else 60)
+        assert sum((await retriever.groups("kind")).values()) == await retriever.count()
+        with pytest.raises(EngineError, match=r"engine 'v': .* its vectors are not made yet"):
+            await retriever.search("bbb", 3)
+    lacking = "1 of 51" if done == 50 else f"{50 - done} of 50"
+    assert said == [f"engine 'v': vectors: {lacking} texts are still to be embedded; the first search makes them"]
+    assert embedder.seen == []
+    assert there == {one: one.read_bytes() for one in (tmp_path / "c.jsonl.dgt-vectors").rglob("*") if one.is_file()}
+    await searched(engine, "bbb")
+    assert len(embedder.seen) - 1 == int(lacking.split()[0])
+    async with engine.open(World(name="v", lazy=True, say=said.append)) as retriever:
+        assert len(await retriever.search("bbb", 3)) == 3
+    assert len(said) == 1
+
+
+TASK = """
+task_name: looked_at
+num_outputs: 1
+seed: 1
+models: {generator: {type: extractive}}
+tools:
+  engines:
+    words: {type: search/in_memory, path: c.jsonl}
+    near:
+      type: search/vector
+      documents_from: words
+      index_dir: kept
+      embedder: {type: openai, model: m, base_url: "http://127.0.0.1:9/v1"}
+    both: {type: search/hybrid, engines: [words, near]}
+initialization_stages:
+  - {name: lm/scenario/rag, document_samplers: [{type: search/random, engine: both, k: 3}]}
+iteration_stages: [{name: lm/flow_controller/rag}, {name: lm/user/rag}, {name: lm/assistant/rag/live}]
+formatter: {type: messages}
+"""
+
+
+def test_check_embeds_nothing_and_tells_what_is_to_be_embedded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skip_without("openai")
+    write(tmp_path / "c.jsonl", words(20))
+    (tmp_path / "task.yaml").write_text(TASK)
+    assert run_command(["check", str(tmp_path / "task.yaml")]) == 0
+    out, err = capsys.readouterr()
+    assert "engine 'near': vectors: 20 of 20 texts are still to be embedded; the first search makes them" in err
+    assert "engine near: search/vector, 20 documents" in out
+    assert not (tmp_path / "kept").exists()
+
+
+async def test_a_filter_over_documents_of_another_engine_leaves_what_it_says_and_pays_for_no_text_twice(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "c.jsonl", words(40))
+    async with InMemoryEngine(path=path).open(World()) as held:
+        world, embedder = World(engines={"held": held}, name="v"), Letters()
+        settings = {"embedder": embedder, "documents_from": "held", "index_dir": tmp_path / "kept"}
+        everything = await searched(VectorEngine(**settings), "abcdefghijklmnopqrstuvwxyz", world, limit=40)
+        assert len(everything) == 40
+        odd = VectorEngine(**settings, filter={"kind": 1})
+        found = await searched(odd, "abcdefghijklmnopqrstuvwxyz", world, limit=40)
+        assert found == [own for own in everything if int(own[1:]) % 2]
+        assert await searched(odd, "abcdefghijklmnopqrstuvwxyz", world, where={"kind": 0}) == []
+        async with odd.open(world) as retriever:
+            assert await retriever.count() == 20
+        assert len(embedder.seen) == 40 + 3
+        assert kept(tmp_path) == [".f32", ".json"]
+        unpaid = VectorEngine(embedder=Letters(), documents_from="held", filter={"kind": 7})
+        with pytest.raises(CorpusError, match=r"engine 'v': filter: no document of the corpus has \{\"kind\": 7\}"):
+            await searched(unpaid, "abc", world)
+        assert unpaid.embedder.seen == []
+
+
+class Read(Retriever):
+    """Documents that tell how often they were read through."""
+
+    readings = 0
+
+    async def fingerprint(self) -> str:
+        return "always the same"
+
+    async def documents(self) -> AsyncIterator[Document]:
+        self.readings += 1
+        for n in range(30):
+            await asyncio.sleep(0)
+            yield Document(doc_id=f"d{n:02}", body=words(30)[n], domain=f"g{n % 3}")
+
+    async def at(self, places: list[int]) -> list[Document]:
+        return [Document(doc_id=f"d{n:02}", body=words(30)[n], domain=f"g{n % 3}") for n in places]
+
+
+async def test_the_documents_that_a_filter_leaves_are_looked_for_once_also_by_many_at_once() -> None:
+    held, engine = Read(), VectorEngine(embedder=Letters(), documents_from="held")
+    async with engine.open(World(engines={"held": held})) as retriever:
+        before = held.readings
+        found = await asyncio.gather(*(retriever.search("abc", 3, {"domain": "g1"}) for _ in range(8)))
+        assert held.readings == before + 1
+        assert all(one == found[0] for one in found)
+        assert {hit.document.domain for hit in found[0]} == {"g1"}
+        for n in range(100):
+            await retriever.search("abc", 3, {"domain": f"h{n}"})
+        assert held.readings == before + 101
+        await retriever.search("abc", 3, {"domain": "h99"})
+        assert held.readings == before + 101
+        # no more than some are remembered
+        await retriever.search("abc", 3, {"domain": "h35"})
+        assert held.readings == before + 102
+
+
+async def test_a_query_is_embedded_once_however_often_it_is_asked() -> None:
+    embedder = Letters()
+    async with VectorEngine(embedder=embedder, corpus=[{"id": "1", "text": "abc"}]).open(World()) as retriever:
+        del embedder.seen[:]
+        await asyncio.gather(*(retriever.search("abc", limit) for limit in range(1, 9)))
+        assert embedder.seen == ["abc"]
+        for n in range(300):
+            await retriever.search("abc" * n + "d", 1)
+        await retriever.search("abc" * 299 + "d", 5)
+        assert len(embedder.seen) == 301
+        await retriever.search("abc", 1)
+        assert len(embedder.seen) == 302
+
+
+async def test_what_is_asked_for_last_is_remembered_longest() -> None:
+    remembered, made = Remembered[str](2), list[str]()
+
+    async def asked(key: str) -> None:
+        async def make() -> str:
+            made.append(key)
+            return key
+
+        assert await remembered.get(key, make) == key
+
+    for key in "abacabcb":
+        await asked(key)
+    assert "".join(made) == "abcbc"
+
+
+async def test_what_failed_or_was_cancelled_is_made_by_the_next_that_asks() -> None:
+    remembered, waiting = Remembered[str](3), asyncio.Event()
+
+    async def broken() -> str:
+        await waiting.wait()
+        raise EngineError("the embedder broke down")
+
+    async def whole() -> str:
+        return "made"
+
+    cancelled, failed, made = (asyncio.create_task(remembered.get("a", one)) for one in (broken, broken, whole))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    waiting.set()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    with pytest.raises(EngineError, match="broke down"):
+        await failed
+    assert await made == await remembered.get("a", broken) == "made"
+
+
+@pytest.mark.parametrize("counted", [9, 11])
+async def test_more_or_fewer_documents_than_were_counted_are_one_line_and_nothing_is_paid(counted: int) -> None:
+    class Miscounted(Retriever):
+        async def count(self, where: Any = None) -> int:
+            return counted
+
+        async def documents(self) -> AsyncIterator[Document]:
+            for n in range(10):
+                yield Document(doc_id=str(n), body=words(10)[n])
+
+    engine = VectorEngine(embedder=Letters(), documents_from="held")
+    with pytest.raises(EngineError, match=f"10 documents came, {counted} were counted; is the corpus changing"):
+        await searched(engine, "abc", World(engines={"held": Miscounted()}))
+    assert engine.embedder.seen == []
+
+
 def test_two_sources_of_documents_are_refused() -> None:
     with pytest.raises(ValidationError, match="`corpus` and `documents_from` are both given; keep one"):
         VectorEngine(embedder=Letters(), corpus=[], documents_from="other")
@@ -589,6 +854,19 @@ def test_exact_search_gives_what_sorting_gives(count: int, limit: int, seed: int
     assert places[: len(best)].tolist() == best
     assert len(places) >= len(best)
     assert np.allclose(scores, true[places], atol=1e-6)
+
+
+def test_exact_search_looks_at_every_block_of_a_large_corpus() -> None:
+    matrix = unit(np.random.default_rng(3).normal(size=(150_000, 4)).astype(np.float32))
+    matrix[140_000] = [0.5, 0.5, 0.5, 0.5]
+    matrix[70_000] = matrix[140_000]
+    places, scores = exact(matrix)(matrix[140_000], 5, None)
+    assert places[:2].tolist() == [70_000, 140_000]
+    assert scores[:2].tolist() == [1, 1]
+    only = np.zeros(150_000, np.bool_)
+    only[[5, 140_000]] = True
+    places, _ = exact(matrix)(matrix[140_000], 5, only)
+    assert places[0] == 140_000 and set(places) <= {5, 140_000}
 
 
 def test_a_faiss_index_finds_most_of_the_nearest_and_scores_them_exactly(tmp_path: Path) -> None:
@@ -780,6 +1058,51 @@ async def test_a_corpus_that_was_moved_copied_or_renamed_is_not_embedded_again_i
     assert len(list((tmp_path / "kept").rglob("*.f32"))) == 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+async def test_a_folder_behind_a_link_keeps_the_vectors_of_every_corpus(tmp_path: Path) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "kept").symlink_to(tmp_path / "far" / "away")
+    for wanted in ([31, 41], [1, 1]):
+        paid = []
+        for name, count in (("one", 30), ("two", 40)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            path = write(tmp_path / name / "c.jsonl", [f"{name} {body}" for body in words(count)])
+            embedder = Letters()
+            await searched(VectorEngine(embedder=embedder, path=path, index_dir=tmp_path / "kept"), "bbb")
+            paid.append(len(embedder.seen))
+        assert paid == wanted
+
+
+async def test_corpora_that_share_vectors_are_all_noted_however_many_open_at_once(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "c.jsonl" for name in "abcdefgh"]
+    for path in paths:
+        path.parent.mkdir()
+        write(path, words(20))
+    shared = {"index_dir": tmp_path / "kept"}
+    await searched(VectorEngine(embedder=Letters(), path=paths[0], **shared), "bbb")
+    await asyncio.gather(*(searched(VectorEngine(embedder=Letters(), path=path, **shared), "bbb") for path in paths))
+    (note,) = (tmp_path / "kept").rglob(f"{'[0-9a-f]' * 16}.json")
+    assert sorted(json.loads(note.read_text())["sources"]) == [f"../{path.parent.name}/c.jsonl" for path in paths]
+    write(paths[0], [f"q{body}q" for body in words(20)])
+    await searched(VectorEngine(embedder=Letters(), path=paths[0], **shared), "bbb")
+    untouched = Letters()
+    await searched(VectorEngine(embedder=untouched, path=paths[1], **shared), "bbb")
+    assert len(untouched.seen) == 1
+
+
+async def test_vectors_made_anew_keep_who_stands_on_them(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "c.jsonl" for name in ("one", "two")]
+    shared = {"index_dir": tmp_path / "kept"}
+    for path in paths:
+        path.parent.mkdir()
+        await searched(VectorEngine(embedder=Letters(), path=write(path, words(20)), **shared), "bbb")
+    (rows,) = (tmp_path / "kept").rglob("*.f32")
+    os.truncate(rows, 100)
+    await searched(VectorEngine(embedder=Letters(), path=paths[1], **shared), "bbb")
+    assert json.loads(rows.with_suffix(".json").read_text())["sources"] == ["../one/c.jsonl", "../two/c.jsonl"]
+    assert list((tmp_path / "kept").rglob("*.draft")) == []
+
+
 async def test_vectors_left_by_other_settings_are_told_with_their_size(tmp_path: Path) -> None:
     path, said = write(tmp_path / "c.jsonl", words(60)), []
     for engine in filtered(path):
@@ -828,6 +1151,71 @@ async def test_an_embedder_that_gives_no_numbers_is_one_line(tmp_path: Path) -> 
     path = write(tmp_path / "c.jsonl", words(6))
     with pytest.raises(EngineError, match="the embedder gives vectors of no numbers"):
         await searched(VectorEngine(embedder=Letters(letters=0), path=path), "bbb")
+
+
+class Odd(Embedder):
+    """Gives what a test wants for the last of the texts, and for the others 1, 2 and 3."""
+
+    type: Literal["test/odd"] = "test/odd"
+    last: Any = None
+    kind_of: TextKind = "passage"
+
+    neutral = Embedder.neutral | {"last", "kind_of"}
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Encoder]:
+        yield OddEncoder(self)
+
+
+class OddEncoder(Encoder):
+    async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        last = [] if self.settings.last is None else [self.settings.last]
+        return [[1.0, 2.0, 3.0]] * (len(texts) - 1) + (last if kind == self.settings.kind_of else [[1.0, 2.0, 3.0]])
+
+
+NO_VECTORS = {
+    "short": (None, r"gives 2 vectors for 3 texts"),
+    "nan": ([1.0, math.nan, 2.0], r"gives a vector with what is no number for 'three'"),
+    "infinite": ([1.0, math.inf, 2.0], r"gives a vector with what is no number for 'three'"),
+    "ragged": ([1.0, 2.0], r"gives vectors of different lengths, or what is no number"),
+    "words": (["one", "two", "three"], r"gives vectors of different lengths, or what is no number"),
+}
+
+
+@pytest.mark.parametrize("odd", NO_VECTORS)
+async def test_what_an_embedder_gives_that_is_no_vector_is_refused_in_one_line_and_not_kept(
+    tmp_path: Path, odd: str
+) -> None:
+    path, (last, said) = write(tmp_path / "c.jsonl", ["one", "two", "three"]), NO_VECTORS[odd]
+    with pytest.raises(EngineError, match=f"the embedder 'test/odd' {said}") as refused:
+        await searched(VectorEngine(embedder=Odd(last=last), path=path), "one")
+    assert "\n" not in str(refused.value)
+    assert kept(tmp_path / "c.jsonl.dgt-vectors") == []
+    assert len(await searched(VectorEngine(embedder=Odd(last=[1.0, 1.0, 1.0]), path=path), "one")) == 3
+
+
+async def test_a_vector_of_a_query_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", ["one", "two"])
+    with pytest.raises(EngineError, match=r"gives 0 vectors for 1 texts"):
+        await searched(VectorEngine(embedder=Odd(kind_of="query"), path=path), "one")
+    with pytest.raises(EngineError, match=r"gives a vector with what is no number for 'one'"):
+        await searched(VectorEngine(embedder=Odd(kind_of="query", last=[math.nan, 1, 1]), path=path), "one")
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-25, 1.0, 1e25, 1e39, 1e300])
+def test_vectors_of_any_size_are_brought_to_length_one(size: float) -> None:
+    rows = unit(np.array([[3.0, 4.0], [0.0, 0.0]]) * size)
+    assert rows.tolist() == [pytest.approx([0.6, 0.8]), [0, 0]]
+
+
+async def test_blank_documents_are_never_found_whatever_the_embedder_makes_of_a_dot() -> None:
+    class Blank(Retriever):
+        async def documents(self) -> AsyncIterator[Document]:
+            for body in ("abc", " ", "xyz", ""):
+                yield Document(doc_id=body.strip() or f"blank{len(body)}", body=body)
+
+    engine = VectorEngine(embedder=Odd(last=[1.0, 2.0, 3.0]), documents_from="held")
+    assert await searched(engine, "abc", World(engines={"held": Blank()}), limit=4) == ["abc", "xyz"]
 
 
 def through_an_index(path: Path) -> VectorEngine:

@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
 async def _check(task: Task, online: bool) -> None:
     for line in _files(task):
         print(f"  {line}")
-    async with open_only(task, list(task.tools.engines)) as retrievers:
+    async with open_only(task, list(task.tools.engines), lazy=True) as retrievers:
         async for line in _retrieval(task, retrievers):
             print(f"  {line}")
     if not online:

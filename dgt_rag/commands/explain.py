@@ -26,7 +26,11 @@ _AROUND = {
 _BESIDE = {
     "search/hybrid": (
         "    words: {type: search/file, path: documents.jsonl}",
-        "    vectors: {type: search/vector, documents_from: words, embedder: {type: model2vec, model: minishlab/potion-base-8M}}",
+        "    vectors:",
+        "      type: search/vector",
+        "      documents_from: words",
+        "      embedder: {type: model2vec, model: minishlab/potion-base-8M}",
+        "      index_dir: vectors",
     )
 }
 """What else must stand in a task file for a plugin's sample to have a meaning: the engines that it names."""

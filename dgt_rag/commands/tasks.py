@@ -94,11 +94,11 @@ def engine_named(task: Task, name: str) -> SearchToolEngine:
 
 
 @asynccontextmanager
-async def open_only(task: Task, names: Sequence[str]) -> AsyncIterator[Mapping[str, Retriever]]:
+async def open_only(task: Task, names: Sequence[str], lazy: bool = False) -> AsyncIterator[Mapping[str, Retriever]]:
     """Open some engines of a task, with those that they stand on."""
     wanted = dict.fromkeys(part for name in names for part in _with_parts(task, name, ()))
     dice = Dice(task.seed, task.task_name, "world")
-    world = World(dice=dice, guards=Guards(say=say), say=say, prompts=task.prompts)
+    world = World(dice=dice, guards=Guards(say=say), say=say, prompts=task.prompts, lazy=lazy)
     async with AsyncExitStack() as stack:
         yield await open_engines({name: task.tools.engines[name] for name in wanted}, world, stack)
 

@@ -14,7 +14,7 @@ from pydantic import Field, SkipValidation, model_validator
 from dgt_rag.corpus.read import OnBadLine
 from dgt_rag.corpus.rows import Format
 from dgt_rag.embedders.base import AnyEmbedder
-from dgt_rag.engines.base import Projection, Retriever, SearchToolEngine
+from dgt_rag.engines.base import Narrowed, Projection, Retriever, SearchToolEngine
 from dgt_rag.engines.borrowed import opened
 from dgt_rag.engines.building import seen_from
 from dgt_rag.engines.file import FileEngine
@@ -43,7 +43,7 @@ class VectorEngine(SearchToolEngine):
     """Our names for the corpus's fields."""
     on_bad_line: OnBadLine = "refuse"
     """What to do about a line that cannot be read or repeats an id."""
-    index_dir: OwnFolder | None = None
+    index_dir: OwnFolder | None = Field(default=None, examples=["vectors"])
     """Where the vectors are kept: beside the corpus if it is a file, else only for this run, unless given."""
     exact_up_to: int = Field(default=100_000, ge=0)
     """Up to this many documents all are compared; beyond, a faiss index finds most of the nearest much sooner."""
@@ -53,8 +53,6 @@ class VectorEngine(SearchToolEngine):
         given = [name for name in ("corpus", "path", "documents_from") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"`{given[0]}` and `{given[1]}` are both given; keep one")
-        if self.documents_from and self.filter:
-            raise ValueError(f"`filter` belongs to the engine that has the documents, {self.documents_from!r}")
         return self
 
     def needs(self) -> tuple[str, ...]:
@@ -65,23 +63,30 @@ class VectorEngine(SearchToolEngine):
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Open the corpus and the model; make the vectors that are not there yet."""
         try:
-            from dgt_rag.engines.vector_build import build, ranking
-            from dgt_rag.engines.vector_search import VectorRetriever
+            from dgt_rag.engines.vector_build import Build, build, ranking, stored
+            from dgt_rag.engines.vector_search import Unmade, VectorRetriever
             from dgt_rag.engines.vector_store import Place
         except ImportError as error:
             raise not_installed("search/vector", error, "vector") from error
+        who = f"engine {world.name or self.type!r}"
+        borrowed = self.filter if self.documents_from else {}
         async with AsyncExitStack() as stack:
             lender = await stack.enter_async_context(self._lender(world))
+            await Narrowed(lender, borrowed).refuse_nothing(who)
             encoder = await stack.enter_async_context(self.embedder.open(world))
-            kept = self._kept(world)
-            if kept is None:
-                # nothing that others keep beside it is looked at
-                kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")), "vectors"), ""
-            place = Place(*kept, lent=self.path is None)
+            place = Place(*self._kept(world) or (self._for_now(world, stack), ""), lent=self.path is None)
             identity = await asyncio.to_thread(self.embedder.identity)
-            store, matrix = await build(place, identity, lender, encoder, world.say)
-            ranked = await ranking(matrix, store, self.exact_up_to, world.say)
-            yield VectorRetriever(lender, encoder, matrix, ranked, self.relevance_threshold)
+            store = await stored(place, identity, lender)
+            left, texts = await Build(store, lender, encoder, world.say).outstanding() if world.lazy else (0, 0)
+            if left:
+                told = f"vectors: {left:,} of {texts:,} texts are still to be embedded; the first search makes them"
+                world.say(f"{who}: {told}")
+                found: Retriever = Unmade(lender, who)
+            else:
+                matrix = await build(store, lender, encoder, world.say)
+                ranked = await ranking(matrix, store, self.exact_up_to, world.say)
+                found = VectorRetriever(lender, encoder, matrix, ranked, self.relevance_threshold)
+            yield Narrowed(found, borrowed, sure=True) if borrowed else found
 
     @asynccontextmanager
     async def _lender(self, world: World) -> AsyncIterator[Retriever]:
@@ -99,12 +104,25 @@ class VectorEngine(SearchToolEngine):
         async with engine.open(world) as retriever:
             yield retriever
 
+    def _for_now(self, world: World, stack: AsyncExitStack) -> Path:
+        """Make a folder for as long as the engine is open; nothing that others keep beside it is looked at."""
+        who = f"engine {world.name or self.type!r}"
+        world.say(
+            f"{who}: vectors are made for this run alone, and in every process of it; set `index_dir` to keep them"
+        )
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgt-rag-")), "vectors")
+
     def _kept(self, world: World) -> tuple[Path, str] | None:
         """Return the folder of the vectors of these settings, and which corpus of those that share it this one is."""
         seen = self.model_dump(mode="json", include={"format", "projection", "filter"})
+        if self.documents_from:
+            # the vectors are those of all its documents, whichever are seen here
+            seen["filter"] = {}
         own = hashlib.sha256(json.dumps([self.embedder.describe(), seen], sort_keys=True).encode()).hexdigest()[:12]
         if folder := self._named(world, own):
-            return folder, seen_from(folder.parent, self.path) if self.path else ""
+            # resolved: from behind a link, `..` leads elsewhere
+            source = self.path and self.path.parent.resolve() / self.path.name
+            return folder, seen_from(folder.parent.resolve(), source) if source else ""
         return (self.path.with_name(f"{self.path.name}.dgt-vectors") / own, "") if self.path else None
 
     def _named(self, world: World, part: str) -> Path | None:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,41 +19,46 @@ from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.vector_faiss import kept_index, make_index, through
 from dgt_rag.engines.vector_keys import KEY, Keys, key
 from dgt_rag.engines.vector_reuse import Earlier, Reuse, Rows, Texts, earlier
+from dgt_rag.engines.vector_rows import Matrix, embedded
 from dgt_rag.engines.vector_search import Ranking, exact
-from dgt_rag.engines.vector_store import Manifest, Matrix, Origin, Place, VectorStore, unit
+from dgt_rag.engines.vector_store import Manifest, Origin, Place, VectorStore
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 
 Say = Callable[[str], None]
+UnderWay = tuple[list[str], asyncio.Task[Matrix]]
+"""Texts and the vectors that are being made of them."""
 
 _LOOK_AGAIN = 0.5
 """Seconds between looks at a build of another process."""
 _PROGRESS = 5.0
 """Seconds between two lines about the progress of a build."""
+_GRACE = 5.0
+"""Seconds to wait for batches that were sent, and are paid, when another one is refused."""
 _BLOCK = 4096
 """Rows that are written at once."""
 
 
-async def build(
-    place: Place, identity: str, lender: Retriever, encoder: Encoder, say: Say
-) -> tuple[VectorStore, Matrix]:
-    """Return the vectors of a retriever's documents, made now as far as they are not there, and their store."""
+async def stored(place: Place, identity: str, lender: Retriever) -> VectorStore:
+    """Return where the vectors of a retriever's documents are, or are to be."""
     fingerprint, count = await lender.fingerprint(), await lender.count()
     if not count:
         raise EngineError("search/vector: empty corpus: there is no document in it")
-    origin = Origin(embedder=identity, fingerprint=fingerprint, count=count)
-    store = VectorStore(place, origin)
-    while (matrix := store.matrix()) is None:
+    return VectorStore(place, Origin(embedder=identity, fingerprint=fingerprint, count=count))
+
+
+async def build(store: VectorStore, lender: Retriever, encoder: Encoder, say: Say) -> Matrix:
+    """Return the vectors of a retriever's documents, made now as far as they are not there."""
+    while (matrix := store.matrix()) is None or not await asyncio.to_thread(store.use):
         async with _alone(store, say):
             # another process may have made them meanwhile
             if store.matrix() is None:
                 await Build(store, lender, encoder, say).run()
-    await asyncio.to_thread(store.use)
     if not store.has_keys() and os.access(store.folder, os.W_OK):
         async with _alone(store, say):
             with suppress(EngineError):  # without them a later corpus pays again, nothing else
                 await Build(store, lender, encoder, say).keys()
-    return store, matrix
+    return matrix
 
 
 @asynccontextmanager
@@ -107,22 +112,37 @@ class Build:
                 f"not all among these, {sum(others) / 1e6:,.1f} MB; remove those that no task needs any more"
             )
 
+    async def outstanding(self) -> tuple[int, int]:
+        """Return how many texts are to be embedded yet, and how many there are; nothing is written."""
+        store = self.store
+        if store.matrix() is not None:
+            return 0, store.origin.count
+        if (keys := await asyncio.to_thread(store.known_keys)) is None:
+            keys = np.frombuffer(await self._digests(), "<u8").reshape(-1, 2)
+        texts, made = await asyncio.to_thread(Texts, keys), await asyncio.to_thread(store.made)
+        before = await asyncio.to_thread(earlier, store, None if made is None else made.shape[1], self.say)
+        missing = Reuse(texts, before).missing(0 if made is None else len(made))
+        return len(missing), int(np.count_nonzero(texts.repeats() < 0))
+
     async def keys(self) -> Keys:
         """Return the digests of all texts, as they were kept or by reading the corpus."""
-        store, count = self.store, self.store.origin.count
+        store = self.store
         if (kept := await asyncio.to_thread(store.known_keys)) is not None:
             return kept
         if store.keys.exists():
             self.say(f"{store.keys}: damaged; it is made anew")
-        digests = bytearray()
+        if (keys := await asyncio.to_thread(store.keep_keys, await self._digests())) is None:
+            raise EngineError(f"{store.keys}: what was written cannot be read back; set `index_dir`")
+        return keys
+
+    async def _digests(self) -> bytearray:
+        count, digests = self.store.origin.count, bytearray()
         async for document in self.lender.documents():
             digests += key(passage(document))
             self._progress(f"{len(digests) // KEY:,} of {count:,} documents read")
         if len(digests) != KEY * count:
             raise self._changing(len(digests) // KEY)
-        if (keys := await asyncio.to_thread(store.keep_keys, digests)) is None:
-            raise EngineError(f"{store.keys}: what was written cannot be read back; set `index_dir`")
-        return keys
+        return digests
 
     def _changing(self, came: int) -> EngineError:
         count = self.store.origin.count
@@ -193,21 +213,36 @@ class Build:
 
     async def _vectors(self, missing: Rows, keys: Keys) -> AsyncGenerator[Matrix]:
         """Embed the texts of these rows batch after batch, several under way at once, in order; nothing is a batch too."""
-        under_way: deque[asyncio.Task[Matrix]] = deque()
+        under_way: deque[UnderWay] = deque()
         try:
             async with aclosing(self._batches(missing, keys)) as batches:
                 async for batch in batches:
-                    under_way.append(asyncio.create_task(self._embedded(batch)))
+                    under_way.append((batch, asyncio.create_task(self._embedded(batch))))
                     if len(under_way) >= self.encoder.in_flight:
-                        yield await under_way.popleft()
+                        yield await under_way.popleft()[1]
             while under_way:
-                yield await under_way.popleft()
+                yield await under_way.popleft()[1]
+        except EngineError:
+            if under_way:
+                await asyncio.wait([task for _, task in under_way], timeout=_GRACE)
+            raise
         finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await self._spare(under_way)
         if not len(missing):
             yield np.empty((0, 0), np.float32)
+
+    async def _spare(self, under_way: Collection[UnderWay]) -> None:
+        """Keep what came beside a batch that failed; the next build finds it as it finds what was made for others."""
+        for _, task in under_way:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        done = [(texts, task) for texts, task in under_way if not task.cancelled() and not task.exception()]
+        came = [(texts, vectors) for texts, task in done if (vectors := task.result()).size]
+        if len({vectors.shape[1] for _, vectors in came}) != 1:
+            return
+        keys = bytearray().join(key(text) for texts, _ in came for text in texts)
+        with suppress(EngineError):  # where there is no room for them they are paid again
+            await asyncio.to_thread(self.store.spare, keys, np.concatenate([vectors for _, vectors in came]))
 
     async def _batches(self, missing: Rows, keys: Keys) -> AsyncGenerator[list[str]]:
         """Read the texts of these rows, as many at a time as are embedded at once, and no further than the last."""
@@ -243,9 +278,9 @@ class Build:
                 await documents.aclose()
 
     async def _embedded(self, texts: list[str]) -> Matrix:
-        vectors = np.asarray(await self.encoder.embed([text or "." for text in texts], "passage"), np.float32)
+        vectors = await embedded(self.encoder, [text or "." for text in texts], "passage")
         vectors[[not text for text in texts]] = 0
-        return unit(vectors)
+        return vectors
 
 
 def passage(document: Document) -> str:

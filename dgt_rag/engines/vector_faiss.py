@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dgt_rag.engines.vector_rows import Matrix
 from dgt_rag.engines.vector_search import BLOCK, DECIMALS, Mask, Order, Places, Ranking, best
-from dgt_rag.engines.vector_store import Matrix
 
 _WIDER = 10
 """Candidates that the index brings for each hit wanted, to be scored exactly."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dgt_rag.engines.vector_keys import Keys
-from dgt_rag.engines.vector_store import Matrix, VectorStore
+from dgt_rag.engines.vector_rows import Matrix
+from dgt_rag.engines.vector_store import VectorStore
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 

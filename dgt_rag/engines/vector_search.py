@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.borrowed import Borrowing
-from dgt_rag.engines.vector_store import Matrix, unit
+from dgt_rag.engines.vector_rows import Matrix, embedded
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Hit
 
@@ -24,6 +25,11 @@ DECIMALS = 6
 _TIES = 1000
 """Documents of equal score that are read to put the smallest id first; for more of them the order of all ids is made."""
 _MASKS = 64
+"""Filters whose documents are remembered."""
+_QUERIES = 256
+"""Queries whose vectors are remembered: what is asked again, with another limit or filter, is not paid for again."""
+
+T = TypeVar("T")
 
 
 class Ranking(Protocol):
@@ -33,6 +39,38 @@ class Ranking(Protocol):
         self, query: Matrix, limit: int, mask: Mask | None, order: Order | None = None
     ) -> tuple[Places, Matrix]:
         """Return places and scores, best first, with all that tie with the last; with an order of ids no more than `limit`."""
+
+
+class Remembered(Generic[T]):
+    """What was made last, by key; asked for by several at once, it is made once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[str, tuple[asyncio.Lock, list[T]]] = {}
+
+    async def get(self, key: str, make: Callable[[], Awaitable[T]]) -> T:
+        """Return what is kept under a key, made now if there is nothing; who fails or is cancelled leaves it to the next."""
+        lock, made = self._kept[key] = self._kept.pop(key, (asyncio.Lock(), []))
+        while len(self._kept) > self._most:
+            self._kept.pop(next(iter(self._kept)))
+        async with lock:
+            if not made:
+                made.append(await make())
+        return made[0]
+
+
+class Unmade(Borrowing):
+    """Documents whose vectors are not all made yet; they can be counted, grouped, drawn and streamed."""
+
+    def __init__(self, lender: Retriever, who: str) -> None:
+        super().__init__(lender)
+        self.who = who
+
+    async def search(self, query: str, limit: int, where: Where | None = None) -> list[Hit]:
+        """Refuse."""
+        raise EngineError(
+            f"{self.who}: was opened to be looked at, and its vectors are not made yet; open it for a run"
+        )
 
 
 class VectorRetriever(Borrowing):
@@ -46,7 +84,8 @@ class VectorRetriever(Borrowing):
         self.matrix = matrix
         self.ranking = ranking
         self.least = least
-        self._masks: dict[str, Mask] = {}
+        self._masks = Remembered[Mask](_MASKS)
+        self._queries = Remembered[Matrix](_QUERIES)
         self._order: Order | None = None
         self._ordering = asyncio.Lock()
 
@@ -54,18 +93,16 @@ class VectorRetriever(Borrowing):
         """Return the nearest documents by cosine."""
         if limit < 1 or not query.strip():
             return []
-        asked = await self._asked(query)
+        asked = await self._queries.get(query, lambda: self._asked(query))
         mask = await self._mask(where) if where else None
         places, scores = await asyncio.to_thread(self.ranking, asked, limit, mask, self._order)
         if len(places) > limit + _TIES:
             places, scores = best(places, scores, limit, await self._by_id())
         documents = await self.at([int(place) for place in places])
-        found = sorted(zip(documents, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0].doc_id))
+        rounded = [round(score, DECIMALS) for score in scores.tolist()]
+        found = sorted(zip(documents, rounded, strict=True), key=lambda pair: (-pair[1], pair[0].doc_id))
         near = [pair for pair in found[:limit] if self.least is None or pair[1] >= self.least]
-        return [
-            Hit(document=document, score=round(score, DECIMALS), rank=rank)
-            for rank, (document, score) in enumerate(near, start=1)
-        ]
+        return [Hit(document=document, score=score, rank=rank) for rank, (document, score) in enumerate(near, start=1)]
 
     async def _by_id(self) -> Order:
         """Return the order of all ids; the corpus is read for it once."""
@@ -76,25 +113,22 @@ class VectorRetriever(Borrowing):
         return self._order
 
     async def _asked(self, query: str) -> Matrix:
-        (vector,) = await self.encoder.embed([query], "query")
+        asked: Matrix = (await embedded(self.encoder, [query], "query"))[0]
         dimension = self.matrix.shape[1]
-        if len(vector) != dimension:
+        if len(asked) != dimension:
             raise EngineError(
-                f"search/vector: the index holds vectors of {dimension} numbers, the embedder now gives {len(vector)}; "
+                f"search/vector: the index holds vectors of {dimension} numbers, the embedder now gives {len(asked)}; "
                 "use the model that the index was made with, or remove the index to make it anew"
             )
-        asked: Matrix = unit(np.asarray([vector], np.float32))[0]
         return asked
 
     async def _mask(self, where: Where) -> Mask:
         """Return which documents match; the corpus is read once for each filter."""
-        key = json.dumps(where, sort_keys=True)
-        if key not in self._masks:
-            which = [document.matches(where) async for document in self.documents()]
-            while len(self._masks) >= _MASKS:
-                self._masks.pop(next(iter(self._masks)))
-            self._masks[key] = np.asarray(which, np.bool_)
-        return self._masks[key]
+
+        async def looked_at() -> Mask:
+            return np.asarray([document.matches(where) async for document in self.documents()], np.bool_)
+
+        return await self._masks.get(json.dumps(where, sort_keys=True), looked_at)
 
 
 def exact(matrix: Matrix) -> Ranking:

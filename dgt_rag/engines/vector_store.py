@@ -2,8 +2,9 @@
 
 Files are named after what they hold, by a digest of embedder and corpus: `<digest>.json` says what that is, `<digest>.part`
 has the rows made so far (float32, length one; a blank passage has zeros), `<digest>.f32` all of them, `<digest>.keys` the
-digests of their texts, by which other corpora find what need not be embedded again, `<digest>.faiss` an index of them. What is whole is never written to, since others may have it mapped; it is removed by name when other vectors
-have taken its place.
+digests of their texts, by which other corpora find what need not be embedded again, `<digest>.faiss` an index of them. What
+is whole is never written to, since others may have it mapped; it is removed by name when other vectors have taken its place.
+Who makes vectors holds `lock`; who writes notes, which is done in a moment, holds `notes`.
 """
 
 import hashlib
@@ -13,20 +14,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import Field
 
 from dgt_rag.engines.vector_keys import KEY, Keys, keep_keys, kept_keys
+from dgt_rag.engines.vector_rows import Matrix
 from dgt_rag.errors import EngineError
 from dgt_rag.plugins import Settings
 
-Matrix = np.ndarray[Any, np.dtype[np.float32]]
-
 _FORMAT = 2
-_OURS = {".f32", ".part", ".keys", ".faiss", ".json"}
+_OURS = {".f32", ".part", ".keys", ".faiss", ".json", ".draft"}
 _NOTES = f"*/{'[0-9a-f]' * 16}.json"
 
 Hold = Callable[[Keys], bool]
@@ -56,6 +56,8 @@ class Manifest(Origin):
     dimension: int = Field(ge=1)
     sources: tuple[str, ...] = ()
     """Where the corpora stand that they are of (`Place`)."""
+    spare: bool = False
+    """Whether they are some of a build that failed: texts in no order, kept to be taken over by the next one."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class VectorStore:
         """Return what was noted of other vectors that these are to replace, whatever texts they are of."""
         replaced = self._replaced(lambda _: False)
         notes = (_noted(path.with_suffix(".json")) for path in replaced if path.suffix == ".f32")
-        return next((note for note in notes if note), None)
+        return next((note for note in notes if note and not note.spare), None)
 
     def neighbours(self) -> dict[Path, int]:
         """Return the folders beside this one that hold vectors as well, with their bytes."""
@@ -197,7 +199,10 @@ class VectorStore:
         with self.writing():
             for path in (self.part, self.rows, self.index):
                 path.unlink(missing_ok=True)
-            self._write(self.note, manifest)
+            with self._noting():
+                known = self.manifest()
+                sources = dict.fromkeys((*(known.sources if known else ()), *manifest.sources))
+                self._write(self.note, manifest.model_copy(update={"sources": tuple(sources)}))
             self.part.touch()
 
     def resume(self) -> tuple[Manifest | None, int]:
@@ -217,24 +222,45 @@ class VectorStore:
         with self.writing(), self.part.open("ab") as file:
             file.write(vectors.tobytes())
 
-    def use(self) -> None:
-        """Note that this corpus stands on these vectors too, if they were made for another one with the same documents."""
+    def spare(self, keys: bytearray, vectors: Matrix) -> None:
+        """Keep vectors for a later build, with the digests of their texts, as of a corpus of its own."""
+        own = f"spare {hashlib.sha256(keys).hexdigest()}"
+        origin = Origin(embedder=self.origin.embedder, fingerprint=own, count=len(vectors))
+        kept = VectorStore(Place(self.folder, self.source), origin)
+        kept.keep_keys(keys)
+        fields = {"dimension": vectors.shape[1], "sources": (self.source,), "spare": True}
+        kept.start(Manifest(**origin.model_dump(), **fields))
+        kept.add(vectors)
+        with self.writing():
+            kept.part.replace(kept.rows)
+
+    def use(self) -> bool:
+        """Note that this corpus stands on these vectors, whichever they were made for; False if they are gone meanwhile."""
         known = self.manifest()
-        if known and self.source not in known.sources:
-            with suppress(OSError):  # a folder that cannot be written is not cleared either
+        if known and self.source in known.sources:
+            return True
+        try:
+            with self._noting():
+                if (known := self.manifest()) is None:
+                    return False
                 self._write(self.note, known.model_copy(update={"sources": (*known.sources, self.source)}))
+        except OSError:
+            # a folder that cannot be written is not cleared either
+            return True
+        return True
 
     def publish(self, hold: Hold) -> None:
         """Remove what these rows, of a corpus that has some texts, replace, and give them their name, now that all are there."""
         with self.writing():
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
-            replaced = self._replaced(hold)
-            if not self.lent:
-                self._leave()
-            for path in replaced:
-                with suppress(PermissionError):  # not every system lets go of a file that is mapped
-                    path.unlink(missing_ok=True)
+            with self._noting():
+                replaced = self._replaced(hold)
+                if not self.lent:
+                    self._leave()
+                for path in replaced:
+                    with suppress(PermissionError):  # not every system lets go of a file that is mapped
+                        path.unlink(missing_ok=True)
             self.index.unlink(missing_ok=True)
             self.part.replace(self.rows)
 
@@ -247,8 +273,14 @@ class VectorStore:
                     left = tuple(source for source in known.sources if source != self.source)
                     self._write(note, known.model_copy(update={"sources": left}))
 
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Hold the lock of the notes of the folder, which others read, change and write too."""
+        with FileLock(self.folder / "notes"):
+            yield
+
     def _write(self, note: Path, manifest: Manifest) -> None:
-        draft = self.folder / f"note-{os.getpid()}.part"
+        draft = self.folder / f"note-{uuid4().hex}.draft"
         try:
             draft.write_text(json.dumps(manifest.model_dump(), indent=1) + "\n", encoding="utf-8")
             draft.replace(note)
@@ -288,10 +320,3 @@ def _noted(path: Path) -> Manifest | None:
 def _row(known: Manifest) -> int:
     """Return the bytes of a row."""
     return 4 * known.dimension
-
-
-def unit(vectors: Matrix) -> Matrix:
-    """Return the rows brought to length one; zeros stay zeros."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    out: Matrix = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
-    return out
