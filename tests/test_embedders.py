@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from small_server import serving
 from tiny_model import make_tiny_model
 
-from dgt_rag.embedders.base import Embedder, TextKind, Vector, alike
+from dgt_rag.embedders.base import PROBE, Embedder, TextKind, Vector, alike
 from dgt_rag.embedders.local import LocalEncoder, own_thread
 from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
@@ -456,26 +456,21 @@ async def test_a_model_that_cannot_be_seen_into_is_known_by_the_vector_of_a_fixe
         settings = {"model": "m", "passage_model": "p", "passage_prefix": "passage: ", "base_url": url}
         embedder = OpenAIEmbedder.model_validate(settings)
         async with embedder.open(World()) as encoder:
-            assert await encoder.probe() == [3.0, 4.0]
+            assert await encoder.embed([PROBE], "passage") == [[3.0, 4.0]]
     assert asked == [("p", ["passage: A permit is issued within ten days; the fee is 25 dollars."])]
     assert not embedder.tells_weights
 
 
-async def test_a_model_from_a_folder_is_known_by_its_files_and_not_asked(tmp_path: Path) -> None:
-    def never(texts: list[str], kind: TextKind) -> object:
-        raise AssertionError
-
-    embedder = Model2VecEmbedder(model=str(tmp_path))
-    async with own_thread() as thread:
-        assert await LocalEncoder(embedder, never, thread).probe() == []
-    assert embedder.tells_weights
+def test_a_model_from_a_folder_is_known_by_its_files_and_one_of_the_hub_by_its_name_alone(tmp_path: Path) -> None:
+    assert Model2VecEmbedder(model=str(tmp_path)).tells_weights
     assert not Model2VecEmbedder(model="some/model").tells_weights
 
 
 async def test_real_models_are_told_apart_by_the_probe(e5: str, tmp_path: Path) -> None:
     async def probed(**names: str) -> Vector:
         async with OpenAIEmbedder(model="e5", base_url=e5, **names).open(World()) as encoder:
-            return await encoder.probe()
+            (vector,) = await encoder.embed([PROBE], "passage")
+            return vector
 
     one, again, other = await probed(), await probed(query_model="e5-query"), await probed(passage_model="e5-passage")
     assert alike(one, again)

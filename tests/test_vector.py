@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from tiny_model import make_tiny_model
 
 from dgt_rag.cli import run_command
-from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
+from dgt_rag.embedders.base import PROBE, Embedder, Encoder, TextKind, Vector
 from dgt_rag.embedders.model2vec import Model2VecEmbedder
 from dgt_rag.embedders.openai import OpenAIEmbedder
 from dgt_rag.engines.base import Retriever, SearchToolEngine
@@ -55,6 +55,10 @@ class Letters(Embedder):
 
     neutral = Embedder.neutral | {"letters", "fails_after", "seen"}
 
+    @property
+    def tells_weights(self) -> bool:
+        return True
+
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Encoder]:
         yield LettersEncoder(self)
@@ -75,6 +79,10 @@ class Words(Embedder):
     """Counts words, each in a place of its own as far as there are places."""
 
     type: Literal["test/words"] = "test/words"
+
+    @property
+    def tells_weights(self) -> bool:
+        return True
 
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Encoder]:
@@ -1162,6 +1170,10 @@ class Odd(Embedder):
 
     neutral = Embedder.neutral | {"last", "kind_of"}
 
+    @property
+    def tells_weights(self) -> bool:
+        return True
+
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Encoder]:
         yield OddEncoder(self)
@@ -1297,3 +1309,53 @@ async def test_a_real_model_finds_what_bm25_cannot(tmp_path: Path) -> None:
             for query, best in [("When does the boat go?", "1"), ("cooking pulses", "2"), ("Haustiere anmelden", "3")]:
                 counts[(await retriever.search(query, 1))[0].document.doc_id == best] += 1
     assert counts == {True: 3}
+
+
+class Turned(Letters):
+    """Counts letters; what stands behind its name may be changed."""
+
+    type: Literal["test/turned"] = "test/turned"
+    turned: bool = False
+
+    neutral = Letters.neutral | {"turned"}
+
+    @property
+    def tells_weights(self) -> bool:
+        return False
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Encoder]:
+        yield TurnedEncoder(self)
+
+
+class TurnedEncoder(LettersEncoder):
+    async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        found = await super().encode(texts, kind)
+        return [vector[::-1] for vector in found] if self.settings.turned else found
+
+
+async def test_vectors_of_another_model_behind_the_same_name_are_refused_in_one_line(tmp_path: Path) -> None:
+    path, embedder, said = write(tmp_path / "c.jsonl", ["abc", "xyz"]), Turned(), []
+    found = await searched(VectorEngine(embedder=embedder, path=path), "abc")
+    assert await searched(VectorEngine(embedder=embedder, path=path), "abc") == found
+    assert embedder.seen.count(PROBE) == 2
+    with pytest.raises(EngineError, match="made by another model than the one that") as refused:
+        await searched(VectorEngine(embedder=Turned(turned=True), path=path), "abc")
+    assert "\n" not in str(refused.value)
+    # a corpus that shares texts with it gets none of them by the other model
+    other = write(tmp_path / "d.jsonl", ["abc", "aaa"])
+    engines = [
+        VectorEngine(embedder=Turned(turned=now), path=other, index_dir=tmp_path / "kept") for now in (False, True)
+    ]
+    await searched(engines[0], "abc")
+    write(other, ["abc", "bbb"])
+    assert (await searched(engines[1], "abc", World(say=said.append)))[0] == "d000"
+    assert sum("made by another model" in line for line in said) == 1
+
+
+async def test_a_build_that_was_cut_is_not_gone_on_with_by_another_model(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", [f"{letter}abc" for letter in LETTERS])
+    with pytest.raises(EngineError, match="broke down"):
+        await searched(VectorEngine(embedder=Turned(fails_after=17), path=path), "abc")
+    with pytest.raises(EngineError, match="made by another model"):
+        await searched(VectorEngine(embedder=Turned(turned=True), path=path), "abc")

@@ -111,7 +111,9 @@ def tell_result(result: RunResult, show: int, quiet: bool) -> None:
         print(as_text(talk))
     print("\n".join(summary_lines(result.summary)))
     if result.facts["status"] == "attempts used up":
-        print("fewer were kept than asked for, and the attempts are used up: look at what was dropped, or raise max_attempts")
+        print(
+            "fewer were kept than asked for, and the attempts are used up: look at what was dropped, or raise max_attempts"
+        )
     print(f"rows: {result.folder}/final_data.jsonl")
     print(f"page: {result.folder}/report.html")
 

@@ -44,7 +44,7 @@ class Embedder(Plugin, ABC):
 
     @property
     def tells_weights(self) -> bool:
-        """Whether `identity` changes with the model's weights; if not, `Encoder.probe` tells one model from another."""
+        """Whether `identity` changes with the model's weights; if not, the vector of `PROBE` tells one model from another."""
         return False
 
     def describe(self) -> str:
@@ -93,16 +93,6 @@ class Encoder(ABC):
             self._places = asyncio.Semaphore(self.in_flight)
         async with self._places:
             return await self.encode(texts, kind)
-
-    async def probe(self) -> Vector:
-        """Return the vector of a fixed passage, to be kept with vectors and compared later (`alike`).
-
-        Empty, and nothing is asked, if the embedder's identity tells the weights.
-        """
-        if self.settings.tells_weights:
-            return []
-        (vector,) = await self.embed([PROBE], "passage")
-        return vector
 
     @abstractmethod
     async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dgt_rag.embedders.base import Encoder
+from dgt_rag.embedders.base import PROBE, Encoder
 from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.vector_faiss import kept_index, make_index, through
 from dgt_rag.engines.vector_keys import KEY, Keys, key
@@ -49,11 +49,15 @@ async def stored(place: Place, identity: str, lender: Retriever) -> VectorStore:
 
 async def build(store: VectorStore, lender: Retriever, encoder: Encoder, say: Say) -> Matrix:
     """Return the vectors of a retriever's documents, made now as far as they are not there."""
+    if not encoder.settings.tells_weights:
+        (probe,) = await embedded(encoder, [PROBE], "passage")
+        store.probe = tuple(probe.tolist())
     while (matrix := store.matrix()) is None or not await asyncio.to_thread(store.use):
         async with _alone(store, say):
             # another process may have made them meanwhile
             if store.matrix() is None:
                 await Build(store, lender, encoder, say).run()
+    await asyncio.to_thread(store.check_model)
     if not store.has_keys() and os.access(store.folder, os.W_OK):
         async with _alone(store, say):
             with suppress(EngineError):  # without them a later corpus pays again, nothing else
@@ -90,6 +94,8 @@ class Build:
         """Add the rows that are missing."""
         store, count = self.store, self.store.origin.count
         known, done = store.resume()
+        if known:
+            store.check_model()
         keys = await self.keys()
         texts = await asyncio.to_thread(Texts, keys)
         before = await asyncio.to_thread(earlier, store, known.dimension if known else None, self.say)
@@ -175,7 +181,7 @@ class Build:
         if len(vectors) and not vectors.shape[1]:
             raise EngineError(f"{store.folder}: the embedder gives vectors of no numbers")
         dimension = before[0].rows.shape[1] if before else vectors.shape[1]
-        known = Manifest(**store.origin.model_dump(), dimension=dimension, sources=(store.source,))
+        known = Manifest(**store.origin.model_dump(), dimension=dimension, sources=(store.source,), probe=store.probe)
         if before:
             self._check(known, vectors, before[0].folder)
         store.start(known)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dgt_rag.embedders.base import alike
 from dgt_rag.engines.vector_keys import Keys
 from dgt_rag.engines.vector_rows import Matrix
 from dgt_rag.engines.vector_store import VectorStore
@@ -31,6 +32,9 @@ def earlier(store: VectorStore, dimension: int | None, say: Callable[[str], None
     """Return the other vectors by a store's embedder, newest first, of one dimension; tells of those that cannot be used."""
     found: list[Earlier] = []
     for other in store.others():
+        if not alike(other.probe, store.probe):
+            say(f"{other.folder}: made by another model than the embedder's settings now lead to; not used here")
+            continue
         rows = other.made()
         if rows is None or rows.shape[1] != (dimension or rows.shape[1]):
             continue

@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from dgt_rag.embedders.base import alike
 from dgt_rag.engines.vector_keys import KEY, Keys, keep_keys, kept_keys
 from dgt_rag.engines.vector_rows import Matrix
 from dgt_rag.errors import EngineError
@@ -56,6 +57,8 @@ class Manifest(Origin):
     dimension: int = Field(ge=1)
     sources: tuple[str, ...] = ()
     """Where the corpora stand that they are of (`Place`)."""
+    probe: tuple[float, ...] = ()
+    """The embedder's vector of a fixed passage (`PROBE`); empty if its name tells the weights."""
     spare: bool = False
     """Whether they are some of a build that failed: texts in no order, kept to be taken over by the next one."""
 
@@ -74,11 +77,12 @@ class Place:
 class VectorStore:
     """The vectors of one corpus by one embedder."""
 
-    def __init__(self, place: Place, origin: Origin) -> None:
+    def __init__(self, place: Place, origin: Origin, probe: tuple[float, ...] = ()) -> None:
         self.folder = folder = place.folder
         self.source = place.source
         self.lent = place.lent
         self.origin = origin
+        self.probe = probe
         name = origin.digest
         self.rows = folder / f"{name}.f32"
         self.part = folder / f"{name}.part"
@@ -112,6 +116,15 @@ class VectorStore:
             yield mine
         finally:
             lock.release()
+
+    def check_model(self) -> None:
+        """Refuse vectors by a model other than the one that goes by its name now."""
+        known = self.manifest()
+        if known and not alike(known.probe, self.probe):
+            raise EngineError(
+                f"{self.folder}: its vectors were made by another model than the one that the embedder's settings now "
+                "lead to; use that one, or remove the folder to make them anew"
+            )
 
     def manifest(self) -> Manifest | None:
         """Return what was noted of these vectors; None if there is nothing that can be read."""
@@ -167,7 +180,7 @@ class VectorStore:
             with suppress(EngineError, OSError):  # those of another user cost tokens, nothing else
                 known, changed = _noted(path), path.stat().st_mtime
                 if known and path.stem == known.digest != self.origin.digest and known.embedder == self.origin.embedder:
-                    found.append((changed, VectorStore(Place(path.parent), known)))
+                    found.append((changed, VectorStore(Place(path.parent), known, known.probe)))
         return [store for _, store in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def before(self) -> Manifest | None:
@@ -228,7 +241,7 @@ class VectorStore:
         origin = Origin(embedder=self.origin.embedder, fingerprint=own, count=len(vectors))
         kept = VectorStore(Place(self.folder, self.source), origin)
         kept.keep_keys(keys)
-        fields = {"dimension": vectors.shape[1], "sources": (self.source,), "spare": True}
+        fields = {"dimension": vectors.shape[1], "sources": (self.source,), "spare": True, "probe": self.probe}
         kept.start(Manifest(**origin.model_dump(), **fields))
         kept.add(vectors)
         with self.writing():
