@@ -63,7 +63,8 @@ class VectorEngine(SearchToolEngine):
     async def open(self, world: World) -> AsyncIterator[Retriever]:
         """Open the corpus and the model; make the vectors that are not there yet."""
         try:
-            from dgt_rag.engines.vector_build import Build, build, ranking, stored
+            from dgt_rag.engines.vector_build import Build, build, stored
+            from dgt_rag.engines.vector_ranking import ranking
             from dgt_rag.engines.vector_search import Unmade, VectorRetriever
             from dgt_rag.engines.vector_store import Place
         except ImportError as error:

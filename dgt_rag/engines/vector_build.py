@@ -10,18 +10,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dgt_rag.embedders.base import PROBE, Encoder
 from dgt_rag.engines.base import Retriever
-from dgt_rag.engines.vector_faiss import kept_index, make_index, through
 from dgt_rag.engines.vector_keys import KEY, Keys, key
+from dgt_rag.engines.vector_notes import Manifest, Origin
 from dgt_rag.engines.vector_reuse import Earlier, Reuse, Rows, Texts, earlier
 from dgt_rag.engines.vector_rows import Matrix, embedded
-from dgt_rag.engines.vector_search import Ranking, exact
-from dgt_rag.engines.vector_store import Manifest, Origin, Place, VectorStore
+from dgt_rag.engines.vector_store import Place, VectorStore
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 
@@ -53,20 +51,20 @@ async def build(store: VectorStore, lender: Retriever, encoder: Encoder, say: Sa
         (probe,) = await embedded(encoder, [PROBE], "passage")
         store.probe = tuple(probe.tolist())
     while (matrix := store.matrix()) is None or not await asyncio.to_thread(store.use):
-        async with _alone(store, say):
+        async with alone(store, say):
             # another process may have made them meanwhile
             if store.matrix() is None:
                 await Build(store, lender, encoder, say).run()
     await asyncio.to_thread(store.check_model)
     if not store.has_keys() and os.access(store.folder, os.W_OK):
-        async with _alone(store, say):
+        async with alone(store, say):
             with suppress(EngineError):  # without them a later corpus pays again, nothing else
                 await Build(store, lender, encoder, say).keys()
     return matrix
 
 
 @asynccontextmanager
-async def _alone(store: VectorStore, say: Say) -> AsyncIterator[None]:
+async def alone(store: VectorStore, say: Say) -> AsyncIterator[None]:
     """Hold the lock of a folder of vectors; whoever comes second waits."""
     waiting = False
     while True:
@@ -292,31 +290,3 @@ class Build:
 def passage(document: Document) -> str:
     """Return the text of a document that is embedded."""
     return f"{document.title}\n{document.body}".strip()
-
-
-async def ranking(matrix: Matrix, store: VectorStore, exact_up_to: int, say: Say) -> Ranking:
-    """Return how rows are searched: all of them, or through an index where they are many."""
-    if len(matrix) <= exact_up_to:
-        return exact(matrix)
-    try:
-        return through(await _index(matrix, store, say), matrix)
-    except ImportError:
-        say(
-            f"{store.folder}: {len(matrix):,} vectors are compared one by one for each search; "
-            "pip install 'dgt-rag[faiss]' makes that quick"
-        )
-        return exact(matrix)
-    except OSError as error:
-        raise EngineError(f"{store.folder}: cannot keep the index here ({error.strerror}); set `index_dir`") from error
-
-
-async def _index(matrix: Matrix, store: VectorStore, say: Say) -> Any:
-    """Return the index of the vectors, made now unless it is there and whole."""
-    if index := await asyncio.to_thread(kept_index, matrix, store.index):
-        return index
-    async with _alone(store, say):
-        if index := await asyncio.to_thread(kept_index, matrix, store.index):
-            return index
-        if store.index.exists():
-            say(f"{store.index}: damaged; it is made anew")
-        return await asyncio.to_thread(make_index, matrix, store.index)

@@ -18,49 +18,18 @@ from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import Field
 
 from dgt_rag.embedders.base import alike
 from dgt_rag.engines.vector_keys import KEY, Keys, keep_keys, kept_keys
+from dgt_rag.engines.vector_notes import Manifest, Origin, noted
 from dgt_rag.engines.vector_rows import Matrix
 from dgt_rag.errors import EngineError
-from dgt_rag.plugins import Settings
 
-_FORMAT = 2
 _OURS = {".f32", ".part", ".keys", ".faiss", ".json", ".draft"}
 _NOTES = f"*/{'[0-9a-f]' * 16}.json"
 
 Hold = Callable[[Keys], bool]
 """Whether a corpus has all these texts."""
-
-
-class Origin(Settings):
-    """What vectors are made of."""
-
-    format: int = _FORMAT
-    embedder: str
-    fingerprint: str
-    """The digest of the corpus."""
-    count: int
-    """Rows when it is whole."""
-
-    @property
-    def digest(self) -> str:
-        """The name of these vectors."""
-        parts = [self.format, self.embedder, self.fingerprint, self.count]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-class Manifest(Origin):
-    """What the vectors in a file are."""
-
-    dimension: int = Field(ge=1)
-    sources: tuple[str, ...] = ()
-    """Where the corpora stand that they are of (`Place`)."""
-    probe: tuple[float, ...] = ()
-    """The embedder's vector of a fixed passage (`PROBE`); empty if its name tells the weights."""
-    spare: bool = False
-    """Whether they are some of a build that failed: texts in no order, kept to be taken over by the next one."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +97,7 @@ class VectorStore:
 
     def manifest(self) -> Manifest | None:
         """Return what was noted of these vectors; None if there is nothing that can be read."""
-        return _noted(self.note)
+        return noted(self.note)
 
     def matrix(self) -> Matrix | None:
         """Return all rows, read from the disk when they are needed; None unless all are there."""
@@ -178,7 +147,7 @@ class VectorStore:
         found: list[tuple[float, VectorStore]] = []
         for path in self.folder.parent.glob(_NOTES):
             with suppress(EngineError, OSError):  # those of another user cost tokens, nothing else
-                known, changed = _noted(path), path.stat().st_mtime
+                known, changed = noted(path), path.stat().st_mtime
                 if known and path.stem == known.digest != self.origin.digest and known.embedder == self.origin.embedder:
                     found.append((changed, VectorStore(Place(path.parent), known, known.probe)))
         return [store for _, store in sorted(found, key=lambda pair: pair[0], reverse=True)]
@@ -186,7 +155,7 @@ class VectorStore:
     def before(self) -> Manifest | None:
         """Return what was noted of other vectors that these are to replace, whatever texts they are of."""
         replaced = self._replaced(lambda _: False)
-        notes = (_noted(path.with_suffix(".json")) for path in replaced if path.suffix == ".f32")
+        notes = (noted(path.with_suffix(".json")) for path in replaced if path.suffix == ".f32")
         return next((note for note in notes if note and not note.spare), None)
 
     def neighbours(self) -> dict[Path, int]:
@@ -281,7 +250,7 @@ class VectorStore:
         """Note on other vectors that this corpus stands on them no more."""
         for note in self.folder.glob("*.json"):
             with suppress(EngineError, OSError):  # one of another user costs room, nothing else
-                known = _noted(note)
+                known = noted(note)
                 if note != self.note and known and self.source in known.sources:
                     left = tuple(source for source in known.sources if source != self.source)
                     self._write(note, known.model_copy(update={"sources": left}))
@@ -309,7 +278,7 @@ class VectorStore:
     def _used(self, note: Path, hold: Hold) -> bool:
         """Whether another corpus stands on vectors, as far as their note can be read, or they have texts that this one lacks."""
         try:
-            known = _noted(note)
+            known = noted(note)
         except EngineError:
             return True
         sources = set(known.sources) - {self.source} if known else set()
@@ -319,15 +288,6 @@ class VectorStore:
             return False
         keys = kept_keys(note.with_suffix(".keys"), known.count)
         return keys is None or not hold(keys)
-
-
-def _noted(path: Path) -> Manifest | None:
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read ({error.strerror}); set `index_dir` to another folder") from error
 
 
 def _row(known: Manifest) -> int:
