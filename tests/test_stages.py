@@ -837,38 +837,6 @@ class Instructed(Told):
 ECHO = "A model will be trained on what you do here, so it has to be right in every detail."
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Your part is the person: what they ask or say next.",
-        "Background of the person (the assistant does not know it.",
-        'Reply with a JSON object: {"message": "<the message.',
-        "The conversation so far.",
-        "It tells what the person is to say, and is not said by them.",
-        "Go down: a number, a date, a fee, a place, a name, a yes or no.",
-    ],
-)
-async def test_a_message_that_is_copied_from_the_prompt_is_asked_for_again_then_dropped(message):
-    speaker = Instructed({"user": lambda ask: {"message": message}})
-    async with bench_over(speaker=speaker) as bench:
-        with pytest.raises(Dropped) as caught:
-            await RagUser(max_retries=2)(asked_about("How much?", PERMIT).add(AssistantStep(content="120.")), bench)
-    assert (caught.value.reason, speaker.times("user")) == ("user_says_its_task", 3)
-
-
-async def test_a_scenario_that_is_copied_from_the_prompt_is_asked_for_again_then_dropped():
-    left = [ECHO, "A nurse has moved."]
-    speaker = Instructed({"scenario": lambda ask: {"scenario": left.pop(0)}})
-    async with bench_over(speaker=speaker) as bench:
-        talk = await scenario_stage()(ConversationDataPoint(), bench)
-        assert talk.scenario.content == "A nurse has moved."
-        left += [ECHO] * 3
-        with pytest.raises(Dropped) as caught:
-            await scenario_stage()(ConversationDataPoint(), bench)
-    assert (caught.value.reason, left) == ("scenario_says_its_task", [])
-    assert len({ask.dice.number for ask in speaker.asked}) == 3
-
-
 @pytest.mark.parametrize("closing", [False, True])
 async def test_an_answer_that_is_copied_from_the_prompt_is_written_anew_then_dropped(closing):
     copied = {**GOOD, "answer": "It does not use general knowledge, does not guess, and does not know."}

@@ -9,10 +9,7 @@ from dgt_rag.errors import Dropped
 from dgt_rag.records import ConversationDataPoint, Document, ScenarioStep
 from dgt_rag.samplers.base import AnySampler, Source
 from dgt_rag.samplers.mix import mixed
-from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, copies_its_task
-
-_TRIES = 3
-"""How often a scenario is asked for that is not copied from the instructions."""
+from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for
 
 
 class ScenarioReply(BaseModel):
@@ -44,22 +41,15 @@ class RagScenario(ModelStage):
         documents = tuple(await self._sample(talk, bench))
         if not documents:
             raise Dropped("no_documents", "the sampler found no document")
-        return talk.add(await self._write(talk, documents, bench))
-
-    async def _write(self, talk: ConversationDataPoint, documents: tuple[Document, ...], bench: Bench) -> ScenarioStep:
         grounded = talk.add(ScenarioStep(content="", documents=documents))
         persona = talk.persona.content if talk.persona else ""
-        speaker = bench.speakers[self.generator]
-        for attempt in range(_TRIES):
-            at = bench.at("try", attempt) if attempt else bench
-            reply = await answer_of(speaker, ask_for(self, "scenario", grounded, at, ScenarioReply, persona=persona))
-            assert isinstance(reply.value, ScenarioReply)
-            said = reply.value.scenario
-            if not copies_its_task(said, speaker, grounded, bench):
-                return ScenarioStep(
-                    stage_name=self.name, content=said, documents=documents, provenance=reply.provenance
-                )
-        raise Dropped("scenario_says_its_task", f"after {_TRIES - 1} retries", said)
+        ask = ask_for(self, "scenario", grounded, bench, ScenarioReply, persona=persona)
+        reply = await answer_of(bench.speakers[self.generator], ask)
+        assert isinstance(reply.value, ScenarioReply)
+        step = ScenarioStep(
+            stage_name=self.name, content=reply.value.scenario, documents=documents, provenance=reply.provenance
+        )
+        return talk.add(step)
 
     async def _sample(self, talk: ConversationDataPoint, bench: Bench) -> Sequence[Document]:
         run_dice = bench.run_dice.child("documents")

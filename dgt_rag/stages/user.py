@@ -6,11 +6,9 @@ from pydantic import BaseModel, Field
 
 from dgt_rag.errors import Dropped
 from dgt_rag.llm.base import Reply
-from dgt_rag.prompts.told import said_in
 from dgt_rag.records import ConversationDataPoint, UserStep
-from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, copies_its_task, talks_of_documents
-from dgt_rag.stages.nonsense import copies, is_no_language, is_placeholder, repeats_itself, says_its_task
-from dgt_rag.stages.patterns import SHIPPED
+from dgt_rag.stages.base import Bench, ModelStage, answer_of, ask_for, talks_of_documents
+from dgt_rag.stages.nonsense import is_no_language, is_placeholder, repeats_itself, says_its_task
 
 
 class UserReply(BaseModel):
@@ -36,8 +34,6 @@ class RagUser(ModelStage):
             assert isinstance(reply.value, UserReply)
             refused = reply.value.message.strip()
             fault = _fault(refused, talk)
-            if not fault and copies_its_task(refused, bench.speakers[self.generator], talk, bench):
-                fault = "user_says_its_task"
             if not fault:
                 return talk.add(UserStep(stage_name=self.name, content=refused, provenance=reply.provenance))
         raise Dropped(fault, f"after {self.max_retries} retries", reply.text or refused)
@@ -70,15 +66,13 @@ _WHY = {
     "user_repeats_question": "the person has said that before",
     "user_talks_of_documents": "the person does not know of any documents",
 }
-_TOLD = said_in([*_WHY.values(), *(pattern.description for pattern in SHIPPED)])
-"""What is filled into the prompt and is ours as well; a hint may have been copied from it."""
 
 
 def _fault(message: str, talk: ConversationDataPoint) -> str:
     said = {" ".join(step.content.lower().split()) for step in talk.steps if isinstance(step, UserStep)}
     if is_placeholder(message) or is_no_language(message):
         return "user_says_nothing"
-    if says_its_task(message, talk.last_flow.description if talk.last_flow else "") or copies(message, _TOLD, ()):
+    if says_its_task(message, talk.last_flow.description if talk.last_flow else ""):
         return "user_says_its_task"
     if repeats_itself(message):
         return "user_repeats_itself"
