@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
 from dgt_rag.errors import Busy, EngineError, ModelError, TaskError
 from dgt_rag.guard import Guard
-from dgt_rag.llm.address import checked, header_name, secrets_of, sendable, shown
+from dgt_rag.llm.address import Headers, checked, secrets_of, sendable, shown
 from dgt_rag.llm.refusals import Raw, busy, one_line, refusal
 from dgt_rag.retry import RetryPolicy
 from dgt_rag.world import World
@@ -45,7 +45,7 @@ class OpenAIEmbedder(Embedder):
     """The address up to and with `/v1`; OpenAI's own if not given."""
     api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; an endpoint of your own may need none."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """Headers sent with every request."""
     dimensions: int | None = Field(default=None, ge=1)
     """Shortens the vectors, for models that can."""
@@ -62,14 +62,6 @@ class OpenAIEmbedder(Embedder):
             where = "base_url" if self.base_url is not None else f"the environment variable {_ADDRESS}"
             raise ValueError(f"{where}: {error}") from error
         return self
-
-    @field_validator("headers")
-    @classmethod
-    def _headers_to_send(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        return {
-            header_name(name): SecretStr(sendable(value.get_secret_value(), f"headers: {name}"))
-            for name, value in headers.items()
-        }
 
     @property
     def url(self) -> str:

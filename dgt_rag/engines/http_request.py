@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, JsonValue, SecretStr, TypeAdapter, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from dgt_rag.engines.base import Projection
 from dgt_rag.errors import TaskError
-from dgt_rag.llm.address import checked, header_name, sendable, shown
+from dgt_rag.llm.address import Headers, checked, shown
 from dgt_rag.llm.refusals import one_line
 from dgt_rag.plugins import Settings
 from dgt_rag.retry import RetryPolicy
@@ -39,7 +39,7 @@ class HttpService(Settings):
     url: str = Field(examples=["https://search.example.org/api"])
     """The address; may hold {{ query | urlencode }} and {{ limit }}."""
     method: Literal["GET", "POST", "PUT"] = "POST"
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """Sent with every call, such as Authorization: "Bearer ${oc.env:SEARCH_TOKEN}"; never shown or written."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     """Added to the address as ?name=value; may hold {{ query }} and {{ limit }}. A list is sent as one value after another."""
@@ -64,14 +64,6 @@ class HttpService(Settings):
         if value is None or isinstance(value, str):
             return value
         raise PydanticCustomError("body", "a mapping is needed, or a template of the text that is sent")
-
-    @field_validator("headers")
-    @classmethod
-    def _headers_to_send(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        return {
-            header_name(name): SecretStr(sendable(value.get_secret_value(), f"headers: {name}"))
-            for name, value in headers.items()
-        }
 
     @model_validator(mode="after")
     def _an_address(self) -> Self:

@@ -28,6 +28,9 @@ from dgt_rag.errors import EngineError
 _OURS = {".f32", ".part", ".keys", ".faiss", ".json", ".draft"}
 _NOTES = f"*/{'[0-9a-f]' * 16}.json"
 
+_PATIENCE = 60
+"""Seconds to wait for the lock of the notes, which is held for a moment."""
+
 Hold = Callable[[Keys], bool]
 """Whether a corpus has all these texts."""
 
@@ -258,8 +261,17 @@ class VectorStore:
     @contextmanager
     def _noting(self) -> Iterator[None]:
         """Hold the lock of the notes of the folder, which others read, change and write too."""
-        with FileLock(self.folder / "notes"):
+        lock = FileLock(self.folder / "notes", timeout=_PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise EngineError(
+                f"{self.folder / 'notes'}: is held by another process for more than {_PATIENCE} s; end that one"
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def _write(self, note: Path, manifest: Manifest) -> None:
         draft = self.folder / f"note-{uuid4().hex}.draft"

@@ -1,7 +1,10 @@
 """Addresses, keys and headers as a user gives them: what can be sent at all, and how an address is shown."""
 
 import re
+from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, SecretStr
 
 from dgt_rag.llm.refusals import one_line
 
@@ -55,6 +58,18 @@ def header_name(name: str) -> str:
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"headers: {one_line(name, 60)!r} is no name of a header")
     return name
+
+
+def headers_to_send(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    """Return headers as they are sent; raises ValueError, which names the header, for one that cannot be."""
+    return {
+        header_name(name): SecretStr(sendable(value.get_secret_value(), f"headers: {name}"))
+        for name, value in headers.items()
+    }
+
+
+Headers = Annotated[dict[str, SecretStr], AfterValidator(headers_to_send)]
+"""Headers of a task, secret as keys are."""
 
 
 def secrets_of(key: str, headers: dict[str, str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, SecretStr, field_validator, model_validat
 
 from dgt_rag.errors import ModelClosed, TaskError
 from dgt_rag.limiter import CEILING, Limits
-from dgt_rag.llm.address import checked, header_name, secrets_of, sendable, shown
+from dgt_rag.llm.address import Headers, checked, secrets_of, sendable, shown
 from dgt_rag.llm.base import Model, Speaker
 from dgt_rag.llm.broken import broken
 from dgt_rag.llm.endpoint import Config, Endpoint, Prices
@@ -59,7 +59,7 @@ class OpenAIModel(Model):
     """The environment variable that holds the key; servers of your own mostly need none."""
     api_key: SecretStr | None = None
     """The key itself, as ${oc.env:NAME}; goes before `api_key_env`."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """Headers sent with every request."""
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     """Fields added to every request, such as chat_template_kwargs: {enable_thinking: false}."""
@@ -86,14 +86,6 @@ class OpenAIModel(Model):
     @classmethod
     def _key_to_send(cls, key: SecretStr | None) -> SecretStr | None:
         return SecretStr(sendable(key.get_secret_value(), "api_key")) if key else key
-
-    @field_validator("headers")
-    @classmethod
-    def _headers_to_send(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        return {
-            header_name(name): SecretStr(sendable(value.get_secret_value(), f"headers: {name}"))
-            for name, value in headers.items()
-        }
 
     @property
     def urls(self) -> tuple[str, ...]:
