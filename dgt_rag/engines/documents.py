@@ -71,10 +71,8 @@ class MemoryDocuments:
 
     def read(self, ordinals: Sequence[int]) -> list[Document]:
         """Return the documents at these ordinals."""
-        documents, out = self._documents, []
-        for ordinal in ordinals:
-            out.append(documents[ordinal])
-        return out
+        documents = self._documents
+        return [documents[ordinal] for ordinal in ordinals]
 
     def blocks(self) -> Iterator[list[Document]]:
         """Stream the documents."""
