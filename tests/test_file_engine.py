@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dgt_rag.dice import Dice
 from dgt_rag.engines.analysis import Language, prepare
@@ -129,12 +131,12 @@ async def test_a_changed_corpus_is_indexed_anew_and_a_touched_one_is_not(path):
 
 
 async def test_other_settings_get_an_index_of_their_own(path):
-    for settings in ({}, {"language": "none"}, {"projection": {"body": "title"}}, {"on_bad_line": "skip"}):
-        await ids(FileEngine(path=path, **settings))
+    for keys in ({}, {"language": "none"}, {"projection": {"body": "title"}}, {"on_bad_line": "skip"}):
+        await ids(FileEngine(path=path, **keys))
     before = made(path)
     assert len(before) == 4
-    for settings in ({}, {"language": "none"}, {"limit": 9}, {"filter": {"domain": "waste"}}):
-        await ids(FileEngine(path=path, **settings))
+    for keys in ({}, {"language": "none"}, {"limit": 9}, {"filter": {"domain": "waste"}}):
+        await ids(FileEngine(path=path, **keys))
     assert made(path) == before
 
 
@@ -281,6 +283,29 @@ async def test_a_word_of_all_documents_still_ranks_them_and_ties_go_by_id(engine
     assert hits[0].score == hits[1999].score > hits[2000].score > 0
     rest = [hit.document.doc_id for hit in hits[2000:]]
     assert rest == sorted(document.doc_id for document in documents if 100 < len(document.body) < 200)[:500]
+
+
+BODIES = st.sampled_from(
+    ["amber", "amber bridge", "bridge amber", "amber amber bridge", "stone amber bridge " * 9, "stone"]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.text("abc019", min_size=1, max_size=4), BODIES, min_size=1), st.integers(1, 12))
+def test_whatever_order_a_corpus_has_the_best_few_are_the_first_of_all_and_ties_go_by_id(bodies, limit):
+    documents = [Document(doc_id=name, body=body) for name, body in bodies.items()]
+
+    async def found(engine):
+        async with engine.open(World()) as retriever:
+            return [await retriever.search("amber bridge", most) for most in (limit, len(documents))]
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_corpus(documents, Path(folder) / "c.jsonl")
+        few, whole = asyncio.run(found(InMemoryEngine(path=path)))
+        assert [few, whole] == asyncio.run(found(FileEngine(path=path)))
+    order = [(-hit.score, hit.document.doc_id) for hit in whole]
+    assert order == sorted(order)
+    assert few == whole[:limit]
 
 
 async def test_text_is_found_however_its_accents_are_written(tmp_path):

@@ -57,9 +57,11 @@ class InMemoryEngine(SearchToolEngine):
     def _load(self, world: World) -> tuple[list[Document], TextIndex]:
         documents = self._read(world)
         builder = IndexBuilder(self.language)
-        for document in documents:
-            builder.add(document.title, document.body, document.domain)
-        return documents, builder.finish()
+        by_id = sorted(range(len(documents)), key=lambda ordinal: documents[ordinal].doc_id)
+        for ordinal in by_id:
+            document = documents[ordinal]
+            builder.add(document.title, document.body, document.domain, ordinal)
+        return documents, builder.finish(by_id)
 
     def _read(self, world: World) -> list[Document]:
         given: Source | Inline

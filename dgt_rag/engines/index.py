@@ -18,7 +18,7 @@ from dgt_rag.engines.analysis import FUNCTION_WORDS, MAX_TERMS, Language, prepar
 from dgt_rag.errors import EngineError
 
 Ranking = tuple[list[float], list[int], bool]
-"""Scores, best first, the ordinals that have them, and whether some may be tied."""
+"""Scores, best first, the ordinals that have them, and whether some of one score may not stand in the order of `doc_id`."""
 
 _ANALYZER = "dgt"
 _MEGABYTE = 1_000_000
@@ -119,12 +119,13 @@ class IndexBuilder:
         except (ValueError, OSError) as error:
             raise self._failed(error) from error
 
-    def add(self, title: str, body: str, domain: str) -> None:
-        """Add the next text; ordinals count from 0."""
+    def add(self, title: str, body: str, domain: str, ordinal: int | None = None) -> None:
+        """Add the next text; ordinals count from 0 if they are not given."""
+        ordinal = self._count if ordinal is None else ordinal
         document = self._document()
         document.add_text("text", _text(title, body))
-        document.add_integer("ordinal", self._count)
-        document.add_integer("block", self._count // BLOCK)
+        document.add_integer("ordinal", ordinal)
+        document.add_integer("block", ordinal // BLOCK)
         if domain:
             document.add_text("domain", domain)
         try:
@@ -133,15 +134,18 @@ class IndexBuilder:
             raise self._failed(error) from error
         self._count += 1
 
-    def finish(self) -> "TextIndex":
-        """Write what was added and return the index, ready for searches."""
+    def finish(self, by_id: Sequence[int] | None = None) -> "TextIndex":
+        """Write what was added and return the index, ready for searches.
+
+        `by_id` are the ordinals as they were added, if that was in the order of `doc_id`: then few ties need be broken.
+        """
         try:
             self._writer.commit()
             self._writer.wait_merging_threads()
             self._index.reload()
         except (ValueError, OSError) as error:
             raise self._failed(error) from error
-        return TextIndex(self._index, self._language, in_order=self._folder is None)
+        return TextIndex(self._index, self._language, by_id)
 
     def _failed(self, error: Exception) -> EngineError:
         where = f" in {self._folder}" if self._folder else ""
@@ -188,7 +192,7 @@ class _Known(dict[str, Any]):
 class TextIndex:
     """An index that is open; searches may run at once and let other threads run."""
 
-    def __init__(self, index: Any, language: Language, in_order: bool = False) -> None:
+    def __init__(self, index: Any, language: Language, by_id: Sequence[int] | None = None) -> None:
         tantivy = _tantivy()
         self._queries = queries = tantivy.Query
         self._should = should = tantivy.Occur.Should
@@ -199,7 +203,7 @@ class TextIndex:
         self.terms = Terms(language).of_query
         self._part = _Known(lambda term: (should, queries.term_query(schema, "text", term, "freq"))).__getitem__
         self.count: int = self._searcher.num_docs
-        self._in_order = in_order and self._counts_up()
+        self._by_id = by_id if by_id is not None and self._stands(by_id) else None
 
     @classmethod
     def open(cls, folder: Path, language: Language) -> "TextIndex":
@@ -221,8 +225,9 @@ class TextIndex:
         queries, schema, should = self._queries, self._schema, self._should
         parts = list(map(self._part, terms))
         if isinstance(terms, Counter):
-            times = map(float, terms.values())
-            parts = [(should, queries.boost_query(part, much)) for (_, part), much in zip(parts, times, strict=True)]
+            for at, times in enumerate(terms.values()):
+                if times > 1:
+                    parts[at] = (should, queries.boost_query(parts[at][1], float(times)))
         # one term alone is found faster without a query around it
         ranked = queries.boolean_query(parts) if len(parts) > 1 else parts[0][1]
         if not domains and ordinals is None:
@@ -249,34 +254,40 @@ class TextIndex:
             scale = _SCALE if not hits or hits[0][0] >= 1 else _finer(hits[0][0])
             if member is None and len(hits) > limit and hits[limit][0] < hits[limit - 1][0] - 1 / scale:
                 return self._scored(hits[:limit], scale)
-            scores, ordinals, _ = self._scored(hits, scale)
+            scores, ordinals, tied = self._scored(hits, scale)
             lowest = scores[-1] if scores else 0.0
             if member is not None:
                 kept = [at for at, ordinal in enumerate(ordinals) if member[ordinal]]
                 scores, ordinals = [scores[at] for at in kept], [ordinals[at] for at in kept]
-            if len(scores) > limit and (whole or lowest < scores[limit - 1]):
-                end = sum(score >= scores[limit - 1] for score in scores)
-                return scores[:end], ordinals[:end], True
-            if whole:
-                return scores, ordinals, True
+            if whole or (len(scores) > limit and lowest < scores[limit - 1]):
+                end = limit
+                while tied and end < len(scores) and scores[end] == scores[limit - 1]:
+                    end += 1
+                return scores[:end], ordinals[:end], tied
             fetch *= 4
 
     def _scored(self, hits: Sequence[tuple[float, Any]], scale: float) -> Ranking:
         """Return what hits say; scores are rounded so that equal texts are equal."""
-        scores, places, tied, above = [], [], False, -1.0
+        by_id = self._by_id
+        scores, places, tied, above, last = [], [], False, -1.0, 0
         for hit, address in hits:
             score = int(hit * scale + 0.5) / scale
-            tied = tied or score == above
+            if by_id is None:
+                tied = tied or score == above
+                places.append(address)
+            else:
+                place = address.doc
+                tied = tied or (score == above and place < last)
+                last = place
+                places.append(by_id[place])
             above = score
             scores.append(score)
-            places.append(address.doc if self._in_order else address)
-        return scores, places if self._in_order else self._searcher.fast_field_values("ordinal", places), tied
+        return scores, self._searcher.fast_field_values("ordinal", places) if by_id is None else places, tied
 
-    def _counts_up(self) -> bool:
-        """Whether the places in the index are the ordinals, as one writer makes them; none need be looked up then."""
+    def _stands(self, ordinals: Sequence[int]) -> bool:
+        """Whether these are the ordinals of the places in the index, as one writer makes them; none is looked up then."""
         if self._searcher.num_segments != 1:
             return False
         address = _tantivy().DocAddress
-        places = range(self.count)
-        ordinals = self._searcher.fast_field_values("ordinal", [address(0, place) for place in places])
-        return bool(ordinals == list(places))
+        found = self._searcher.fast_field_values("ordinal", [address(0, place) for place in range(self.count)])
+        return bool(found == list(ordinals))
