@@ -150,6 +150,9 @@ def test_an_installed_plugin_is_listed_explained_and_run(tmp_path: Path):
 def test_a_local_file_is_a_plugin_of_its_task(tmp_path: Path):
     (tmp_path / "shelf.py").write_text(ENGINE)
     assert run_with_shelf(tmp_path, "plugins: [./shelf.py]\n", None) == 1
+    assert "texts: list of text, required" in dgt_rag("explain", str(tmp_path / "shelf.py")).stdout
+    absent = dgt_rag("explain", str(tmp_path / "shelves.py"))
+    assert (absent.returncode, absent.stderr) == (2, f"{tmp_path}/shelves.py: no such Python file\n")
 
 
 def run_with_shelf(folder: Path, plugin: str, env: dict[str, str] | None) -> int:

@@ -212,6 +212,19 @@ def test_check_tells_what_is_there(demo, capsys):
     ]
 
 
+def test_check_tells_which_key_is_missing(demo, capsys, monkeypatch):
+    monkeypatch.delenv("DGT_NO_SUCH_KEY", raising=False)
+    hosted = "type: openai\n    model: some-model\n    api_key_env: DGT_NO_SUCH_KEY\n    base_url: https://api.openai.com/v1\n"
+    task = demo / "task.yaml"
+    task.write_text(task.read_text().replace("type: extractive ", f"{hosted}    #", 1))
+    code, out, err = said(capsys, "check", "demo/task.yaml")
+    needed = "no key; set the environment variable DGT_NO_SUCH_KEY, or give base_url for a server of your own"
+    assert (code, err) == (0, "")
+    assert f"  model generator: openai; still needed: some-model at api.openai.com/v1: {needed}" in out.splitlines()
+    monkeypatch.setenv("DGT_NO_SUCH_KEY", "k")
+    assert "  model generator: openai" in said(capsys, "check", "demo/task.yaml")[1].splitlines()
+
+
 @pytest.mark.parametrize(
     ("file", "text", "line"),
     [

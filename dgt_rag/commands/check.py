@@ -59,7 +59,8 @@ async def _check(task: Task, online: bool) -> None:
             print(f"  {line}")
     if not online:
         for name, model in task.models.items():
-            print(f"  model {name}: {model.plugin_name()}")
+            lacking = model.lacking()
+            print(f"  model {name}: {model.plugin_name()}{f'; still needed: {lacking}' if lacking else ''}")
     else:
         store = Path(task.output_dir).expanduser() / task.task_name / "calls.sqlite"
         with open_calls(store) if store.exists() else nullcontext() as calls:

@@ -4,8 +4,9 @@ import argparse
 import inspect
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
-from dgt_rag.catalog import plugins
+from dgt_rag.catalog import local_plugins, plugins
 from dgt_rag.commands.fields import as_yaml, sample, told
 from dgt_rag.commands.init import TEMPLATES
 from dgt_rag.errors import Exit, TaskError
@@ -38,14 +39,18 @@ _BESIDE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
-    parser.add_argument("name", help="a plugin's name, `task`, `patterns`, or the name of a pattern")
+    parser.add_argument(
+        "name", help="a plugin's name, a Python file of plugins, `task`, `patterns`, or the name of a pattern"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Print what there is to know about a name."""
-    known = plugins()
+    guests = local_plugins(Path(args.name)) if args.name.endswith(".py") else []
+    known = plugins(guests)
     with loading(known):
-        print("\n".join(_explained(args.name, known)))
+        lines = [line for guest in guests for line in _plugin(guest)] or _explained(args.name, known)
+        print("\n".join(lines))
     return Exit.MADE
 
 

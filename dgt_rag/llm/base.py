@@ -112,3 +112,7 @@ class Model(Plugin, ABC):
         """Open the model for one run and close it on every way out."""
         raise NotImplementedError
         yield
+
+    def lacking(self) -> str:
+        """Return what is still missing for it to be opened, such as a key, with the way out; `check` tells it."""
+        return ""

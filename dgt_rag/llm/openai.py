@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
-from dgt_rag.errors import ModelClosed, TaskError
+from dgt_rag.errors import DgtError, ModelClosed, TaskError
 from dgt_rag.limiter import CEILING, Limits
 from dgt_rag.llm.address import Headers, checked, secrets_of, sendable, shown
 from dgt_rag.llm.base import Model, Speaker
@@ -94,6 +94,15 @@ class OpenAIModel(Model):
             return (self.azure.endpoint.strip(),)
         given = self.base_urls or (self.base_url or os.environ.get("OPENAI_BASE_URL") or _HOSTED,)
         return tuple(url.strip() for url in given)
+
+    def lacking(self) -> str:
+        """Return which key is missing or cannot be sent."""
+        try:
+            for url in self.urls:
+                self._key(url)
+        except DgtError as error:
+            return str(error)
+        return ""
 
     @asynccontextmanager
     async def open(self, world: World) -> AsyncIterator[Speaker]:
