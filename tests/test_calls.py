@@ -87,3 +87,18 @@ def test_a_store_that_is_taken_away_from_a_run_is_one_line(tmp_path: Path):
         for look in (lambda: calls.find(KEY), lambda: calls.recall("endpoint"), calls.totals):
             with pytest.raises(StoreError, match=r"calls\.sqlite: cannot be used .* move it away"):
                 look()
+
+
+def test_a_store_that_is_damaged_where_it_is_written_is_not_taken_for_a_full_disk(tmp_path: Path):
+    path = tmp_path / "calls.sqlite"
+    with open_calls(path) as calls:
+        for number in range(2000):
+            calls.add(f"{number:064x}", "reply " * 20, {})
+    with path.open("r+b") as file:
+        for page in range(2, path.stat().st_size // 4096):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 512)
+    said = r"calls\.sqlite: cannot be used \(database disk image is malformed\); move it away"
+    with pytest.raises(StoreError, match=said), open_calls(path) as calls:
+        for number in range(200):
+            calls.add(f"{number * 7919:064x}", "other", {})

@@ -44,6 +44,7 @@ _SUMS = (
 
 
 _UNREADABLE = "cannot be used ({}); move it away to start without earlier calls"
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass
@@ -165,6 +166,8 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
         with connection:
             yield
     except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in _DAMAGED:
+            raise StoreError(f"calls.sqlite: {_UNREADABLE.format(error)}") from error
         raise StoreError(f"calls.sqlite: cannot be written ({error}); is the disk full?") from error
 
 
