@@ -755,14 +755,28 @@ async def test_the_documents_that_a_filter_leaves_are_looked_for_once_also_by_ma
         assert held.readings == before + 1
         assert all(one == found[0] for one in found)
         assert {hit.document.domain for hit in found[0]} == {"g1"}
+        others = await retriever.search("abc", 3, {"domain": ["g0", "g2"]})
+        assert {hit.document.domain for hit in others} <= {"g0", "g2"}
         for n in range(100):
-            await retriever.search("abc", 3, {"domain": f"h{n}"})
-        assert held.readings == before + 101
-        await retriever.search("abc", 3, {"domain": "h99"})
-        assert held.readings == before + 101
-        # no more than some are remembered
-        await retriever.search("abc", 3, {"domain": "h35"})
-        assert held.readings == before + 102
+            assert await retriever.search("abc", 3, {"domain": f"h{n}"}) == []
+        assert held.readings == before + 1
+        assert await retriever.search("abc", 3, {"colour": None, "domain": "g1"}) == found[0]
+        assert held.readings == before + 2
+
+
+async def test_few_and_many_documents_that_a_filter_leaves_are_ranked_alike() -> None:
+    numbers = np.random.default_rng(2)
+    bodies = ["".join(numbers.choice(list("abcde"), 9)) for _ in range(10_400)]
+    corpus = [{"id": f"d{n:05}", "text": body, "domain": f"g{n % 400}"} for n, body in enumerate(bodies)]
+    engine = VectorEngine(embedder=Letters(batch=2000), corpus=corpus)
+    most = [f"g{n}" for n in range(390)]
+    async with engine.open(World()) as retriever:
+        whole = await retriever.search("aabcde", 10_400)
+        for wanted, many in (["g3"], 26), (most[:300], 7_800), (most, 10_140):
+            left = [hit for hit in whole if hit.document.domain in wanted]
+            found = await retriever.search("aabcde", 10_400, {"domain": wanted})
+            assert len(left) == many
+            assert [(hit.document, hit.score) for hit in found] == [(hit.document, hit.score) for hit in left]
 
 
 async def test_a_query_is_embedded_once_however_often_it_is_asked() -> None:

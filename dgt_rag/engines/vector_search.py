@@ -1,8 +1,8 @@
 """Search among vectors: an open index, and the ranking that compares with every row, by blocks."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from dgt_rag.embedders.base import Encoder
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.borrowed import Borrowing
+from dgt_rag.engines.groups import GroupBuilder, Groups
 from dgt_rag.engines.vector_rows import Matrix, embedded
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Hit
@@ -24,8 +25,10 @@ DECIMALS = 6
 """Scores are rounded: the last bits of a product depend on where in memory a row stands."""
 _TIES = 1000
 """Documents of equal score that are read to put the smallest id first; for more of them the order of all ids is made."""
-_MASKS = 64
-"""Filters whose documents are remembered."""
+_FIELDS = 64
+"""Fields whose groups are remembered."""
+_FEW = 10_000
+"""Documents up to which those that a filter leaves are compared one by one, also beside an index."""
 _QUERIES = 256
 """Queries whose vectors are remembered: what is asked again, with another limit or filter, is not paid for again."""
 
@@ -84,7 +87,7 @@ class VectorRetriever(Borrowing):
         self.matrix = matrix
         self.ranking = ranking
         self.least = least
-        self._masks = Remembered[Mask](_MASKS)
+        self._groups = Remembered[Groups](_FIELDS)
         self._queries = Remembered[Matrix](_QUERIES)
         self._order: Order | None = None
         self._ordering = asyncio.Lock()
@@ -94,8 +97,8 @@ class VectorRetriever(Borrowing):
         if limit < 1 or not query.strip():
             return []
         asked = await self._queries.get(query, lambda: self._asked(query))
-        mask = await self._mask(where) if where else None
-        places, scores = await asyncio.to_thread(self.ranking, asked, limit, mask, self._order)
+        chosen = await self._chosen(where) if where else None
+        places, scores = await asyncio.to_thread(self._near, asked, limit, chosen)
         if len(places) > limit + _TIES:
             places, scores = best(places, scores, limit, await self._by_id())
         documents = await self.at([int(place) for place in places])
@@ -122,13 +125,29 @@ class VectorRetriever(Borrowing):
             )
         return asked
 
-    async def _mask(self, where: Where) -> Mask:
-        """Return which documents match; the corpus is read once for each filter."""
+    def _near(self, asked: Matrix, limit: int, chosen: Places | None) -> tuple[Places, Matrix]:
+        if chosen is None:
+            return self.ranking(asked, limit, None, self._order)
+        if len(chosen) <= _FEW:
+            return _compared(self.matrix, chosen, asked, limit, self._order)
+        mask = np.zeros(len(self.matrix), np.bool_)
+        mask[chosen] = True
+        return self.ranking(asked, limit, mask, self._order)
 
-        async def looked_at() -> Mask:
-            return np.asarray([document.matches(where) async for document in self.documents()], np.bool_)
+    async def _chosen(self, where: Where) -> Places:
+        """Return the places of the documents that match; the corpus is read once for each field."""
+        chosen: Places | None = None
+        for path, wanted in where.items():
+            groups = await self._groups.get(path, partial(self._grouped, path))
+            one = np.asarray(groups.wanted(wanted), np.int64)
+            chosen = one if chosen is None else np.intersect1d(chosen, one, assume_unique=True)
+        return np.empty(0, np.int64) if chosen is None else chosen
 
-        return await self._masks.get(json.dumps(where, sort_keys=True), looked_at)
+    async def _grouped(self, path: str) -> Groups:
+        builder = GroupBuilder()
+        async for document in self.documents():
+            builder.add(document.labels(path))
+        return await asyncio.to_thread(builder.finish)
 
 
 def exact(matrix: Matrix) -> Ranking:
@@ -145,6 +164,13 @@ def exact(matrix: Matrix) -> Ranking:
         return places, scores
 
     return rank
+
+
+def _compared(matrix: Matrix, chosen: Places, query: Matrix, limit: int, order: Order | None) -> tuple[Places, Matrix]:
+    """Return the nearest of some rows, which alone are read."""
+    scores = np.round(matrix[chosen] @ query, DECIMALS)
+    near = scores != 0
+    return best(chosen[near], scores[near], limit, order)
 
 
 def best(places: Places, scores: Matrix, limit: int, order: Order | None = None) -> tuple[Places, Matrix]:
