@@ -68,10 +68,12 @@ def watched(work: Callable[[], object]) -> Built:
     looking = threading.Thread(target=look)
     looking.start()
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    took = time.perf_counter() - wall, time.process_time() - cpu
-    over.set()
-    looking.join()
+    try:
+        work()
+        took = time.perf_counter() - wall, time.process_time() - cpu
+    finally:
+        over.set()
+        looking.join()
     return Built(*took, most[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -38,8 +38,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _DEEPEST = 100
 """Levels of nesting of a record at most; a journal's line, in which it stands, is read back up to 200."""
 _PLAIN = {str, int, bool, type(None)}
-"""What a number too large to be one does not hide in."""
+"""What neither a number too large to be one nor anything nested hides in."""
 _TOO_DEEP = "not readable: nested too deeply"
+_made = tuple.__new__
 _decoder = json.JSONDecoder(parse_constant=lambda name: None)
 
 
@@ -118,8 +119,11 @@ def parse_line(line: bytes) -> dict[str, Any]:
     except ValueError:
         # it knows no lone surrogates, no NaN and no depth, and says less of what is wrong
         return _parse_slowly(line)
-    if isinstance(record, dict) and not _PLAIN.issuperset(map(type, record.values())) and _infinite(record):
-        return _parse_slowly(line)
+    if isinstance(record, dict):
+        if _PLAIN.issuperset(map(type, record.values())):
+            return record
+        if _infinite(record):
+            return _parse_slowly(line)
     return _mapping(record, line.count(b"[") + line.count(b"{"))
 
 
@@ -196,7 +200,8 @@ def _json_lines(file: BufferedReader) -> Iterator[Row]:
             text = line.removeprefix(b"\xef\xbb\xbf")
         if not text.isspace() and text:
             try:
-                yield Row(place, start + len(line) - len(text), parse_line(text))
+                # what Row(...) does, in half its time; as there are millions
+                yield _made(Row, (place, start + len(line) - len(text), parse_line(text), ""))
             except ValueError as error:
                 yield Row(place, start, None, str(error))
         start += len(line)

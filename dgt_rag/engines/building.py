@@ -7,6 +7,7 @@ import os
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -86,9 +87,11 @@ class Build:
                     yield f"{number:,} documents{done}"
             self._offsets.append(end if self._seekable else lines.tell())
         yield "merging"
-        index.finish()
+        with ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(content_digest, self._recipe.source.path)
+            index.finish()
         yield "writing"
-        self._write()
+        self._write(digest.result())
 
     def _copy(self, found: Found, lines: IO[bytes]) -> int:
         """Write a document of a file that cannot be read by offset; return where it starts."""
@@ -97,13 +100,12 @@ class Build:
         lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         return start
 
-    def _write(self) -> None:
+    def _write(self, digest: str) -> None:
         source = self._recipe.source
         if self._seekable:
             (self._folder / "lines.jsonl").unlink()
         with (self._folder / "offsets").open("wb") as file:
             self._offsets.tofile(file)
-        digest = content_digest(source.path)
         if self._recipe.projector.paths[3]:
             save_groups(self._domains.finish(), groups_file(self._folder, "domain", digest))
         after = source.path.stat()

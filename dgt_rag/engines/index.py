@@ -5,6 +5,7 @@ often; function words count only if a query has no others.
 """
 
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ class TextIndex:
         self.terms = Terms(language).of_query
         self._part = _Known(lambda term: (should, queries.term_query(schema, "text", term, "freq"))).__getitem__
         self.count: int = self._searcher.num_docs
-        self._by_id = by_id if by_id is not None and self._stands(by_id) else None
+        self._by_id = array("i", by_id) if by_id is not None and self._stands(by_id) else None
 
     @classmethod
     def open(cls, folder: Path, language: Language) -> "TextIndex":
