@@ -353,6 +353,34 @@ def test_settings_that_do_not_change_the_rows_may_differ_when_a_run_is_resumed(t
     assert identity(before, {}) != identity(other, {})
 
 
+def test_an_index_an_embedder_and_a_service_may_be_moved_before_a_run_is_resumed(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"id": "1", "text": "a"}\n')
+
+    def engines(index_dir, limit=5, **moved):
+        embedder = {"type": "openai", "model": "m", "base_url": "http://localhost:1/v1", **moved}
+        kept = {"path": str(path), "index_dir": str(tmp_path / index_dir)}
+        service = {
+            "type": "search/http",
+            "url": "http://localhost:1/s",
+            "headers": {"X-Token": index_dir},
+            "limit": limit,
+        }
+        words = {"type": "search/file", **kept}
+        vectors = {"type": "search/vector", "embedder": embedder, **kept}
+        values = task_values(tmp_path)
+        values["tools"]["engines"].update(words=words, vectors=vectors, service=service)
+        return identity(load_task(values), {})
+
+    before = engines("here")
+    assert (
+        engines("there", base_url="http://localhost:2/v1", batch=4, in_flight=2, headers={"X-Token": "new"}) == before
+    )
+    assert engines("here", model="n") != before
+    assert engines("here", query_prefix="query: ") != before
+    assert engines("here", limit=6) != before
+
+
 def test_an_address_with_a_password_is_refused(tmp_path):
     endpoint = {"type": "openai", "model": "m", "base_url": "http://user:secret@localhost:1/v1"}
     with pytest.raises(TaskError, match="holds no user, password or key") as refusal:

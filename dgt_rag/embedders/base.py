@@ -32,6 +32,7 @@ class Embedder(Plugin, ABC):
     kind: ClassVar[str] = "embedders"
     neutral: ClassVar[frozenset[str]] = frozenset({"type", "batch", "query_prefix"})
     """Keys that do not change the vector of a passage."""
+    operational: ClassVar[frozenset[str]] = frozenset({"batch"})
 
     batch: int = Field(default=32, ge=1)
     """Texts embedded in one call at most."""

@@ -30,9 +30,10 @@ class OpenAIEmbedder(Embedder):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    neutral: ClassVar[frozenset[str]] = Embedder.neutral | {
-        "base_url", "api_key_env", "headers", "query_model", "in_flight", "retry",
+    operational: ClassVar[frozenset[str]] = Embedder.operational | {
+        "base_url", "api_key_env", "headers", "in_flight", "retry",
     }  # fmt: skip
+    neutral: ClassVar[frozenset[str]] = Embedder.neutral | operational | {"query_model"}
 
     type: Literal["openai"] = "openai"
     model: str = Field(min_length=1)

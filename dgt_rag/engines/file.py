@@ -20,6 +20,7 @@ class FileEngine(SearchToolEngine):
     """Ranked search (BM25) over a file of any size; its index is made once and stands on disk beside it."""
 
     aliases: ClassVar[tuple[str, ...]] = ("file",)
+    operational: ClassVar[frozenset[str]] = frozenset({"index_dir"})
 
     type: Literal["search/file"] = "search/file"
     path: InputFile

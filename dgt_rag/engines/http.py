@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from dgt_rag.engines.base import Narrowed, Retriever, SearchToolEngine
 from dgt_rag.engines.borrowed import opened
@@ -15,6 +15,8 @@ from dgt_rag.world import World
 
 class HttpEngine(HttpService, SearchToolEngine):
     """Any search service that answers HTTP with JSON, called as you call it in production."""
+
+    operational: ClassVar[frozenset[str]] = frozenset({"headers", "timeout", "retry"})
 
     type: Literal["search/http"] = "search/http"
     documents_from: str | None = None

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SkipValidation, model_validator
 
@@ -27,6 +27,8 @@ from dgt_rag.world import World
 
 class VectorEngine(SearchToolEngine):
     """Dense search: the nearest documents by an embedding model, kept on disk and made once."""
+
+    operational: ClassVar[frozenset[str]] = frozenset({"index_dir"})
 
     type: Literal["search/vector"] = "search/vector"
     embedder: AnyEmbedder
