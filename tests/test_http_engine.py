@@ -24,7 +24,7 @@ from dgt_rag.engines.base import Retriever, SearchToolEngine
 from dgt_rag.engines.http import HttpEngine
 from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.engines.selected import Selected
-from dgt_rag.errors import CorpusError, Dropped, EngineError, Exit, ServiceError, TaskError
+from dgt_rag.errors import CorpusError, Dropped, EngineError, Exhausted, Exit, ServiceError, TaskError
 from dgt_rag.records import Document, Hit
 from dgt_rag.retry import RetryPolicy
 from dgt_rag.samplers.base import Shelf, Source
@@ -262,10 +262,11 @@ async def test_engines_of_one_service_share_its_places_and_keep_their_own_tries(
             engine = HttpEngine(url=url, retry={**QUICK, "attempts": tries, "dead_after": 60})
             with pytest.raises(ServiceError, match=rf"\({tries} tries\)"):
                 await searched(engine, world=world)
-            assert len(asked) == tries
+            # those of the query, and those of a plain one that shows whether it is the query's fault
+            assert len(asked) == 2 * tries
             asked.clear()
     (guard,) = world.guards.known.values()
-    assert guard.gate.outcomes["server_error"] == 6
+    assert guard.gate.outcomes["server_error"] == 12
 
 
 @pytest.mark.parametrize("score", ["true", '"0.75"', "1" + "0" * 400, "-1" + "0" * 400, "NaN", "-Infinity", "null"])
@@ -468,6 +469,22 @@ async def test_a_query_that_a_service_refuses_while_it_answers_others_drops_who_
     assert dropped.value.reason == "search_refused"
     told = f"answered {status} (query too long) to a query of 37 characters, {LONG!r}, and answers others"
     assert dropped.value.detail == f"search at {url.removeprefix('http://')}: {told}"
+
+
+async def test_a_query_that_a_service_fails_at_however_often_drops_who_asks_it_and_one_that_fails_at_all_stops() -> (
+    None
+):
+    async with picky(status=500) as (url, asked, most):
+        engine = HttpEngine(url=url, body={"q": "{{ query }}"}, retry=QUICK)
+        async with engine.open(World()) as retriever:
+            assert len(await retriever.search("ferry", 3)) == 1
+            with pytest.raises(Dropped, match="search_refused") as dropped:
+                await retriever.search(LONG, 3)
+            assert asked == ["ferry", LONG, LONG, LONG, "ferry"]
+            most["most"] = 0
+            with pytest.raises(Exhausted, match=r"500.*\(3 tries\)"):
+                await retriever.search("tram", 3)
+    assert dropped.value.detail.endswith(f"(3 tries) to a query of 37 characters, {LONG!r}, and answers others")
 
 
 async def test_before_a_service_has_answered_a_plain_word_tells_whether_it_refuses_the_query_or_all() -> None:

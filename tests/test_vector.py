@@ -17,10 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from aiohttp import web
 from embedding_server import embedding_server, skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from small_server import serving
 from tiny_model import make_tiny_model
 
 from dgt_rag.cli import run_command
@@ -35,8 +37,9 @@ from dgt_rag.engines.vector_faiss import kept_index, make_index, through
 from dgt_rag.engines.vector_reuse import Earlier, Reuse, Texts
 from dgt_rag.engines.vector_rows import unit
 from dgt_rag.engines.vector_search import Remembered, exact
-from dgt_rag.errors import CorpusError, EngineError, TaskError
+from dgt_rag.errors import CorpusError, Dropped, EngineError, ServiceError, TaskError
 from dgt_rag.records import Document
+from dgt_rag.retry import RetryPolicy
 from dgt_rag.testing import LAWS, Opener, write_corpus
 from dgt_rag.world import World
 
@@ -762,6 +765,31 @@ async def test_the_documents_that_a_filter_leaves_are_looked_for_once_also_by_ma
         assert held.readings == before + 1
         assert await retriever.search("abc", 3, {"colour": None, "domain": "g1"}) == found[0]
         assert held.readings == before + 2
+
+
+@pytest.mark.parametrize(("status", "said"), [(400, "refused the query"), (500, "(3 tries) for the query")])
+async def test_a_question_that_the_embedder_does_not_take_drops_who_asks_it_and_one_that_takes_none_stops(
+    status: int, said: str
+) -> None:
+    most = [60]
+
+    async def answer(request: web.Request) -> web.Response:
+        texts = (await request.json())["input"]
+        if max(map(len, texts)) > most[0]:
+            return web.json_response({"error": {"message": "not this one"}}, status=status)
+        return web.json_response({"data": [{"index": n, "embedding": [1.0]} for n in range(len(texts))]})
+
+    retry = RetryPolicy(attempts=3, first_wait=0.001, max_wait=0.002, dead_after=0.2)
+    async with serving(answer) as url:
+        embedder = OpenAIEmbedder(model="m", base_url=url, retry=retry)
+        async with VectorEngine(embedder=embedder, corpus=[{"id": "1", "text": "abc"}]).open(World()) as retriever:
+            with pytest.raises(Dropped, match="search_refused") as dropped:
+                await retriever.search("permits " * 9, 3)
+            assert [hit.document.doc_id for hit in await retriever.search("permits", 3)] == ["1"]
+            most[0] = 0
+            with pytest.raises(ServiceError):
+                await retriever.search("opening hours", 3)
+    assert said in dropped.value.detail
 
 
 async def test_few_and_many_documents_that_a_filter_leaves_are_ranked_alike() -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from dgt_rag.errors import EngineError
 from dgt_rag.plugins import Choice, Plugin
 from dgt_rag.together import together
 from dgt_rag.world import World
@@ -24,6 +25,10 @@ PROBE = "A permit is issued within ten days; the fee is 25 dollars."
 """What a model is known by that cannot be seen into; vectors of it are kept, so it stays as it is."""
 ALIKE = 0.99
 """Cosine of two vectors of the probe by one model at least: other hardware and batches change the last digits alone."""
+
+
+class TextRefused(EngineError):
+    """One text that a model does not take while it takes others; a question of this kind ends no run."""
 
 
 class Embedder(Plugin, ABC):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from dgt_rag.embedders.base import Embedder, Encoder, TextKind, Vector
-from dgt_rag.errors import Busy, EngineError, ModelError, TaskError
+from dgt_rag.embedders.base import Embedder, Encoder, TextKind, TextRefused, Vector
+from dgt_rag.errors import Busy, EngineError, Exhausted, ModelError, TaskError
 from dgt_rag.guard import Guard
 from dgt_rag.llm.address import Headers, checked, secrets_of, sendable, shown
 from dgt_rag.llm.refusals import Raw, busy, one_line, refusal
@@ -23,6 +23,8 @@ _LENGTH = re.compile(r"too large to process|physical batch size|input length", r
 """What servers say of texts that are too long, beside what they say of prompts; llama.cpp does with a 500."""
 _BEGINNING = 60
 """Characters of a text by which it is named."""
+_PLAIN = "information"
+"""A text that any endpoint takes which takes one at all."""
 
 
 class OpenAIEmbedder(Embedder):
@@ -128,6 +130,10 @@ class _OpenAIEncoder(Encoder):
             return await self._sent(texts, kind)
         except _Refused as refused:
             raise await self._told(refused, texts, kind) from refused
+        except Exhausted as failed:
+            if len(texts) > 1 or not await self._serves(kind):
+                raise
+            raise TextRefused(f"{failed} for {self._shown(texts[0], kind)}, and takes others") from failed
 
     async def _sent(self, texts: list[str], kind: TextKind) -> list[Vector]:
         vectors = await self.guard.call(lambda: self._attempt(texts, kind))
@@ -149,14 +155,27 @@ class _OpenAIEncoder(Encoder):
                     f"{self.guard.name}: refused {len(texts)} texts at once ({refused.said}), but takes each half of them; "
                     f"set `batch` to {len(texts) - middle} or less"
                 )
-        if not (refused.too_long or self._answered):
+        # a build ends in any case; a question ends its conversation alone, so it must be the question that is at fault
+        told = refused.too_long or (kind == "passage" and self._answered)
+        if not (told or await self._serves(kind)):
             return EngineError(str(refused))
-        text = texts[0].removeprefix(self._prefix(kind))
-        beginning = one_line(text, _BEGINNING) + ("…" if len(text) > _BEGINNING else "")
-        return EngineError(
-            f"{self.guard.name}: refused the {kind} {beginning!r}, {len(text):,} characters long ({refused.said}); "
+        return TextRefused(
+            f"{self.guard.name}: refused {self._shown(texts[0], kind)} ({refused.said}); "
             "if it is too long, set `max_characters` to less than that"
         )
+
+    async def _serves(self, kind: TextKind) -> bool:
+        """Say whether a plain text is taken now."""
+        try:
+            await self._sent([_PLAIN], kind)
+        except (_Refused, Exhausted):
+            return False
+        return True
+
+    def _shown(self, text: str, kind: TextKind) -> str:
+        own = text.removeprefix(self._prefix(kind))
+        beginning = one_line(own, _BEGINNING) + ("…" if len(own) > _BEGINNING else "")
+        return f"the {kind} {beginning!r}, {len(own):,} characters long"
 
     async def _attempt(self, texts: list[str], kind: TextKind) -> list[Vector]:
         from openai import APIError

@@ -14,7 +14,7 @@ from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.fields import fields_in
 from dgt_rag.engines.http_wire import Refused, Wire
 from dgt_rag.engines.selected import Selected
-from dgt_rag.errors import Dropped, EngineError
+from dgt_rag.errors import Dropped, EngineError, Exhausted
 from dgt_rag.llm.refusals import one_line
 from dgt_rag.records import Document, Hit
 
@@ -63,15 +63,16 @@ class HttpRetriever(Borrowing):
     async def _ask(self, query: str, limit: int, conditions: Where) -> tuple[list[Pair], int]:
         """Return documents with scores, each once, and how many hits there were.
 
-        A query that the service refuses while it takes another is given up with the conversation that asks it.
+        A query that the service does not answer while it answers another is given up with the conversation that asks it.
         """
         try:
             return await self._found(query, limit, conditions)
-        except Refused as refused:
+        except (Refused, Exhausted) as refused:
             if not await self.wire.serves(self.service.request(_PLAIN, limit, conditions)):
                 raise
+            said = refused.said if isinstance(refused, Refused) else str(refused)
             asked = f"a query of {len(query):,} characters, {one_line(query, 80)!r}"
-            raise Dropped("search_refused", f"{refused.said} to {asked}, and answers others") from refused
+            raise Dropped("search_refused", f"{said} to {asked}, and answers others") from refused
 
     async def _found(self, query: str, limit: int, conditions: Where) -> tuple[list[Pair], int]:
         hits = self._hits(await self.wire.ask(self.service.request(query, limit, conditions)))
@@ -90,7 +91,7 @@ class HttpRetriever(Borrowing):
             asked = min(_FURTHER * asked, most)
             try:
                 pairs, hits = await self._found(query, asked, conditions)
-            except EngineError as error:
+            except (EngineError, Exhausted) as error:
                 self._tell("wider", f"filters are kept among the first {hits:,} hits: asked for {asked:,}, {error}")
                 break
             kept = [pair for pair in pairs if matches(pair[0])]

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from dgt_rag.engines.http_request import HttpService, Request
-from dgt_rag.errors import Busy, EngineError
+from dgt_rag.errors import Busy, EngineError, Exhausted
 from dgt_rag.guard import Guard
 from dgt_rag.llm.address import secrets_of
 from dgt_rag.llm.refusals import Raw, busy, one_line
@@ -81,7 +81,7 @@ class Wire:
         """Say whether the service takes another request: the last that it answered, or a plain one before there was any."""
         try:
             await self.ask(self._answered or plain)
-        except Refused:
+        except (Refused, Exhausted):
             return False
         return True
 

@@ -7,12 +7,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from dgt_rag.embedders.base import Encoder
+from dgt_rag.embedders.base import Encoder, TextRefused
 from dgt_rag.engines.base import Retriever, Where
 from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.groups import GroupBuilder, Groups
 from dgt_rag.engines.vector_rows import Matrix, embedded
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import Dropped, EngineError
 from dgt_rag.records import Hit
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -116,7 +116,10 @@ class VectorRetriever(Borrowing):
         return self._order
 
     async def _asked(self, query: str) -> Matrix:
-        asked: Matrix = (await embedded(self.encoder, [query], "query"))[0]
+        try:
+            asked: Matrix = (await embedded(self.encoder, [query], "query"))[0]
+        except TextRefused as refused:
+            raise Dropped("search_refused", str(refused)) from refused
         dimension = self.matrix.shape[1]
         if len(asked) != dimension:
             raise EngineError(
