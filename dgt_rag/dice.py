@@ -51,6 +51,10 @@ class Dice:
         """Draw one item, each as likely as its weight says."""
         return self._random.choices(items, weights)[0]
 
+    def place(self, bounds: Sequence[float]) -> int:
+        """Draw a place, each as likely as its bound is above the one before; as `weighted` draws, without adding up anew."""
+        return self._random.choices(range(len(bounds)), cum_weights=bounds)[0]
+
     def sample(self, items: Sequence[T], count: int) -> list[T]:
         """Draw `count` different places of `items`, or all of them in drawn order if there are fewer."""
         return self._random.sample(items, min(count, len(items)))

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from itertools import pairwise
+from collections.abc import AsyncIterator, Iterator
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 from building import BODIES, task_values
@@ -69,6 +69,45 @@ async def test_random_draws_every_document_equally_often() -> None:
     assert len(counts) == 20
     # chi-square with 19 degrees of freedom stays below 43.8 in 99.9 % of fair draws
     assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 43.8
+
+
+class Gone(dict[str, int]):
+    """Groups that tell how often they were gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "proportional"])
+async def test_however_many_groups_there_are_they_are_gone_through_once_and_not_in_each_draw(
+    strategy: Literal["uniform", "proportional"],
+) -> None:
+    groups = Gone({f"g{n}": 1 + n % 9 for n in range(500)})
+
+    class Held(Listed):
+        async def groups(self, path: str, where: Where | None = None) -> dict[str, int]:
+            return groups
+
+    shelf = Shelf(Held([Document(doc_id=name, body="x", metadata={"kind": name}) for name in groups]))
+    sampler = RandomSampler(engine="e", group_by="kind", strategy=strategy, exclude_groups=("g3",))
+    first = await drawn(sampler, shelf, 1, 1)
+    gone = groups.times
+    again = await drawn(sampler, shelf, 1, 40)
+    assert groups.times == gone
+    assert again[0] == first[0]
+    assert len({document.doc_id for (document,) in again}) > 20
+    # another choice of groups of the same field is another urn
+    other = await drawn(RandomSampler(engine="e", group_by="kind", include_groups=("g3",)), shelf, 1, 3)
+    assert [[document.doc_id for document in documents] for documents in other] == [["g3"]] * 3
+
+
+@given(st.lists(st.floats(0.001, 9), min_size=1, max_size=30), st.integers())
+def test_a_place_is_drawn_as_an_item_of_these_weights_is(weights: list[float], seed: int) -> None:
+    one, other = Dice("d", seed), Dice("d", seed)
+    assert one.weighted(range(len(weights)), weights) == other.place(list(accumulate(weights)))
 
 
 async def test_random_draws_different_documents_and_the_same_again() -> None:

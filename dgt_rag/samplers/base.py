@@ -1,6 +1,7 @@
 """What a document sampler is: it picks the documents that one conversation is grounded in."""
 
 import asyncio
+import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,18 +34,15 @@ class Shelf(Borrowing):
 
     async def count(self, where: Where | None = None) -> int:
         """Return how many documents there are (that match)."""
-        count: int = await self._once(f"count {where}", lambda: self.lender.count(where))
-        return count
+        return await self.once(f"count {where}", lambda: self.lender.count(where))
 
     async def groups(self, path: str, where: Where | None = None) -> dict[str, int]:
         """Return the values of a dotted field with their numbers of documents."""
-        groups: dict[str, int] = await self._once(f"groups {path} {where}", lambda: self.lender.groups(path, where))
-        return groups
+        return await self.once(f"groups {path} {where}", lambda: self.lender.groups(path, where))
 
-    async def places(self, path: str) -> dict[str, Sequence[int]]:
+    async def places(self, path: str) -> Mapping[str, Sequence[int]]:
         """Return where the documents of each value of a dotted field stand in the corpus, for `at`."""
-        places: dict[str, Sequence[int]] = await self._once(f"places {path}", lambda: self._places(path))
-        return places
+        return await self.once(f"places {path}", lambda: self._places(path))
 
     async def _places(self, path: str) -> Mapping[str, Sequence[int]]:
         found: dict[str, array[int]] = {}
@@ -55,8 +53,9 @@ class Shelf(Borrowing):
             place += 1
         return found
 
-    async def _once(self, key: str, ask: Callable[[], Awaitable[Any]]) -> Any:
-        asked = self._asked.get(key)
+    async def once(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what is asked for, or made of the corpus, under a key: for all draws of a run, once."""
+        asked: asyncio.Future[T] | None = self._asked.get(key)
         if asked is None:
             asked = self._asked[key] = asyncio.ensure_future(ask())
         try:
@@ -140,7 +139,13 @@ class GroupedSampler(DocumentSampler):
         names = set(self.include_groups or known) - set(self.exclude_groups)
         if not names:
             raise TaskError(f"{place} {self.group_by}: exclude_groups leaves no group")
-        return {name: known[name] for name in sorted(names)}
+        # there may be a million
+        return await asyncio.to_thread(lambda: {name: known[name] for name in sorted(names)})
+
+    @property
+    def choice(self) -> str:
+        """The keys that say which groups are drawn from, for `Shelf.once`."""
+        return json.dumps([self.group_by, self.include_groups, self.exclude_groups])
 
 
 async def fields_of(retriever: Retriever) -> list[str]:

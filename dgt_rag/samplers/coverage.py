@@ -3,12 +3,14 @@
 Which stretch is told by the number of the draw alone: no conversation has to know of another one.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import ClassVar, Literal
 
 from dgt_rag.dice import Dice
 from dgt_rag.records import Document
-from dgt_rag.samplers.base import GroupedSampler, Source
+from dgt_rag.samplers.base import GroupedSampler, Shelf, Source
 from dgt_rag.samplers.shuffle import Shuffle
 
 
@@ -30,9 +32,33 @@ class CoverageSampler(GroupedSampler):
             size = await source.retriever.count()
             places = _stretch(range(size), source.number, k, dice) if size else []
         else:
-            members = await self.wanted(await source.retriever.places(self.group_by), source.retriever)
-            places = _grouped(members, source.number, k, dice)
+            key = f"stretches of {k} {self.choice}"
+            stretches = await source.retriever.once(key, lambda: self._stretches(source.retriever, k))
+            places = stretches.places(source.number, dice)
         return await source.retriever.at(places) if places else []
+
+    async def _stretches(self, shelf: Shelf, k: int) -> "Stretches":
+        return Stretches(await self.wanted(await shelf.places(self.group_by or ""), shelf), k)
+
+
+class Stretches:
+    """The stretches of `k` documents that groups have, each within one of them, for many draws."""
+
+    def __init__(self, groups: Mapping[str, Sequence[int]], k: int) -> None:
+        self._groups = groups
+        self._names = list(groups)
+        self._ends = list(accumulate(-(-len(members) // k) for members in groups.values()))
+        self._k = k
+
+    def places(self, index: int, dice: Dice) -> list[int]:
+        """Return the places of the index-th stretch; the stretches of all groups of a round are shuffled."""
+        ends = self._ends
+        turn, number = divmod(index, ends[-1])
+        slot = Shuffle(ends[-1], dice.child("order", turn))[number]
+        group = bisect_right(ends, slot)
+        start = ends[group - 1] if group else 0
+        name, many = self._names[group], ends[group] - start
+        return _stretch(self._groups[name], turn * many + slot - start, self._k, dice.child("group", name))
 
 
 def _stretch(members: Sequence[int], index: int, k: int, dice: Dice) -> list[int]:
@@ -41,15 +67,3 @@ def _stretch(members: Sequence[int], index: int, k: int, dice: Dice) -> list[int
     turn, number = divmod(index, -(-size // k))
     shuffle = Shuffle(size, dice.child(turn))
     return [members[shuffle[(number * k + step) % size]] for step in range(min(k, size))]
-
-
-def _grouped(groups: dict[str, Sequence[int]], index: int, k: int, dice: Dice) -> list[int]:
-    """Return the index-th stretch, each within one group; the stretches of all groups of a round are shuffled."""
-    stretches = {name: -(-len(members) // k) for name, members in groups.items()}
-    turn, number = divmod(index, sum(stretches.values()))
-    slot = Shuffle(sum(stretches.values()), dice.child("order", turn))[number]
-    for name, many in stretches.items():
-        if slot < many:
-            return _stretch(groups[name], turn * many + slot, k, dice.child("group", name))
-        slot -= many
-    raise AssertionError("a slot belongs to a group")

@@ -1,10 +1,21 @@
 """Documents by chance, of the whole corpus or of one group of it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, repeat
 from typing import ClassVar, Literal
 
 from dgt_rag.engines.base import Where
 from dgt_rag.records import Document
-from dgt_rag.samplers.base import GroupedSampler, Source
+from dgt_rag.samplers.base import GroupedSampler, Shelf, Source
+
+
+@dataclass(frozen=True)
+class Urn:
+    """Groups and what each adds to the weights of those before it, for many draws."""
+
+    names: Sequence[str]
+    bounds: Sequence[float]
 
 
 class DrawingSampler(GroupedSampler):
@@ -17,9 +28,13 @@ class DrawingSampler(GroupedSampler):
         """Return the filter of the group drawn for this conversation; None if it takes from the whole corpus."""
         if self.group_by is None:
             return None
-        sizes = await self.wanted(await source.retriever.groups(self.group_by), source.retriever)
-        weights = [float(size) if self.strategy == "proportional" else 1.0 for size in sizes.values()]
-        return {self.group_by: source.dice.child("group").weighted(list(sizes), weights)}
+        urn = await source.retriever.once(f"{self.strategy} {self.choice}", lambda: self._urn(source.retriever))
+        return {self.group_by: urn.names[source.dice.child("group").place(urn.bounds)]}
+
+    async def _urn(self, shelf: Shelf) -> Urn:
+        sizes = await self.wanted(await shelf.groups(self.group_by or ""), shelf)
+        weights = sizes.values() if self.strategy == "proportional" else repeat(1, len(sizes))
+        return Urn(list(sizes), list(accumulate(map(float, weights))))
 
     async def draw(self, source: Source, count: int, where: Where | None) -> list[Document]:
         """Return `count` different documents, each as likely as any other (that matches)."""
