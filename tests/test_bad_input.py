@@ -34,11 +34,11 @@ DOCUMENT = {"id": "a", "text": "A permit costs 5 euros a year. It is valid for o
         ("[1]\n", "corpus.jsonl:1: a JSON object is needed, this is a list; mend it, or set on_bad_line: skip"),
         (
             '{"id": "a", "content": "Long words."}\n',
-            "corpus.jsonl: no document is left: skipped 1 document: the field 'text' (body) is empty (at 1); the first one has the fields 'id', 'content'; set e.g. projection: {body: content, doc_id: id}",
+            "corpus.jsonl: no document is left: skipped 1 document: the field 'text' (body) is not there (at 1); the first one has the fields 'id', 'content'; set e.g. projection: {body: content, doc_id: id}",
         ),
         (
             '{"id": "a", "text": " \\n "}\n{"id": "b"}\n',
-            "corpus.jsonl: no document is left: skipped 2 documents: the field 'text' (body) is empty (at 1, 2); the first one has the fields 'id', 'text'; no field of it looks like a text; set projection to the fields that hold them",
+            "corpus.jsonl: no document is left: skipped 1 document: the field 'text' (body) is empty (at 1); skipped 1 document: the field 'text' (body) is not there (at 2); the first one has the fields 'id', 'text'; no field of it looks like a text; set projection to the fields that hold them",
         ),
         (
             (json.dumps(DOCUMENT) + "\n") * 2,

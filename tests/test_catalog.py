@@ -151,6 +151,17 @@ def test_a_local_file_is_a_plugin_of_its_task(tmp_path: Path):
     (tmp_path / "shelf.py").write_text(ENGINE)
     assert run_with_shelf(tmp_path, "plugins: [./shelf.py]\n", None) == 1
     assert "texts: list of text, required" in dgt_rag("explain", str(tmp_path / "shelf.py")).stdout
+    (tmp_path / "two.py").write_text(
+        "import re\nfrom collections.abc import Callable\nfrom pathlib import Path\n"
+        f"{ENGINE.replace('Shelf', 'Other').replace('guest/shelf', 'guest/other')}\n"
+        f"{ENGINE.partition('class Shelf')[1]}{ENGINE.partition('class Shelf')[2]}\n"
+        "    place: Path = Path('here')\n    like: re.Pattern = re.compile('x')\n    how: Callable[[str], str] = str.lower\n"
+    )
+    both = dgt_rag("explain", str(tmp_path / "two.py"))
+    assert (both.returncode, both.stderr) == (0, "")
+    assert all(
+        said in both.stdout for said in ("guest/other (engines)", "guest/shelf (engines)", "place: path, default here")
+    )
     absent = dgt_rag("explain", str(tmp_path / "shelves.py"))
     assert (absent.returncode, absent.stderr) == (2, f"{tmp_path}/shelves.py: no such Python file\n")
 

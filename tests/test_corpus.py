@@ -207,7 +207,7 @@ def test_documents_without_a_body_or_an_id_are_skipped_and_counted(tmp_path):
     assert len(found) == 3
     assert said == [
         f"{tmp_path / 'c.jsonl'}: skipped 7 documents: the field 'text' (body) is empty (at 1, 2, 3, 4, 5, …)",
-        f"{tmp_path / 'c.jsonl'}: skipped 1 document: the field 'id' (doc_id) is empty (at 8)",
+        f"{tmp_path / 'c.jsonl'}: skipped 1 document: the field 'id' (doc_id) is not there (at 8)",
     ]
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from operator import neg
 from pathlib import Path
 from typing import get_args
 
@@ -229,14 +230,14 @@ def test_an_index_answers_alike_however_its_writers_ordered_it():
         builder = IndexBuilder("english", threads=threads)
         for document in many(3000):
             builder.add(document.title, document.body, document.domain)
-        indexes.append(builder.finish())
+        # two writers make two parts, whose places are not the ordinals
+        indexes.append(builder.finish(range(3000)))
     for number in range(50):
         words = Dice("q", number).sample(WORDS, 3)
         for limit in (1, 5, 40, 3000, 5000):
-            one, other = (
-                sorted(zip(*index.best(index.query(index.terms(" ".join([*words, words[0]]))), limit)[:2], strict=True))
-                for index in indexes
-            )
+            query = " ".join([*words, words[0]])
+            scores = [index.best(index.query(index.terms(query)), limit)[:2] for index in indexes]
+            one, other = (sorted(zip(map(neg, each[0]), each[1], strict=True))[:limit] for each in scores)
             assert one == other, (words, limit)
 
 
@@ -306,6 +307,37 @@ def test_whatever_order_a_corpus_has_the_best_few_are_the_first_of_all_and_ties_
     order = [(-hit.score, hit.document.doc_id) for hit in whole]
     assert order == sorted(order)
     assert few == whole[:limit]
+
+
+async def test_texts_of_the_same_words_are_tied_however_many_words_are_asked_for(tmp_path):
+    # sums of many parts differ in their last bits with the order in which they are made
+    words = "amber bridge stone harbour quiet lantern meadow copper".split()
+    dice = Dice("permuted")
+    bodies = [" ".join(dice.sample(words, 8 - n % 3)) for n in range(400)]
+    documents = [Document(doc_id=f"d{n * 7919 % 400}", body=body) for n, body in enumerate(bodies)]
+    path = write_corpus(documents, tmp_path / "c.jsonl")
+    async with InMemoryEngine(path=path).open(World()) as one, FileEngine(path=path).open(World()) as other:
+        for number in range(60):
+            query = " ".join(Dice("asked", number).sample(words, 6))
+            whole = await one.search(query, 400)
+            order = [(-hit.score, hit.document.doc_id) for hit in whole]
+            assert order == sorted(order)
+            for limit in (1, 5, 30, 400):
+                assert await one.search(query, limit) == await other.search(query, limit) == whole[:limit]
+
+
+def test_a_word_that_is_asked_twice_counts_twice():
+    builder = IndexBuilder("english")
+    for body in ("amber stone", "bridge stone", "stone meadow"):
+        builder.add("", body, "")
+    index = builder.finish()
+
+    def score(query, ordinal):
+        scores, ordinals, _ = index.best(index.query(index.terms(query)), 3)
+        return dict(zip(ordinals, scores, strict=True))[ordinal]
+
+    assert score("amber amber bridge", 0) == pytest.approx(2 * score("amber bridge", 0), abs=2e-4)
+    assert score("amber amber bridge", 1) == pytest.approx(score("amber bridge", 1), abs=2e-4)
 
 
 async def test_text_is_found_however_its_accents_are_written(tmp_path):

@@ -792,6 +792,35 @@ async def test_a_question_that_the_embedder_does_not_take_drops_who_asks_it_and_
     assert said in dropped.value.detail
 
 
+class Dense(Letters):
+    """Gives each text a direction of its own, in many numbers."""
+
+    type: Literal["test/dense"] = "test/dense"
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Encoder]:
+        yield DenseEncoder(self)
+
+
+class DenseEncoder(Encoder):
+    async def encode(self, texts: list[str], kind: TextKind) -> list[Vector]:
+        return [np.random.default_rng(zlib.crc32(text.encode())).normal(size=384).tolist() for text in texts]
+
+
+@pytest.mark.parametrize("count", [200, 203, 207])
+async def test_copies_of_a_text_are_as_near_wherever_they_stand_and_whatever_is_filtered(count: int) -> None:
+    same = {n for n in range(count) if n % 7 == 3 or n >= count - 2}
+    texts = ["Opening hours: nine to five." if n in same else f"passage {n}" for n in range(count)]
+    corpus = [{"id": f"d{n:03}", "text": text, "domain": "ab"[n in same]} for n, text in enumerate(texts)]
+    async with VectorEngine(embedder=Dense(), corpus=corpus).open(World()) as retriever:
+        for number in range(120):
+            every = await retriever.search(f"question {number}", count)
+            copies = [(hit.document.doc_id, hit.score) for hit in every if hit.document.domain == "b"]
+            assert [name for name, _ in copies] == sorted(f"d{n:03}" for n in same)
+            found = await retriever.search(f"question {number}", count, {"domain": "b"})
+            assert [(hit.document.doc_id, hit.score) for hit in found] == copies
+
+
 async def test_few_and_many_documents_that_a_filter_leaves_are_ranked_alike() -> None:
     numbers = np.random.default_rng(2)
     bodies = ["".join(numbers.choice(list("abcde"), 9)) for _ in range(10_400)]
@@ -800,6 +829,7 @@ async def test_few_and_many_documents_that_a_filter_leaves_are_ranked_alike() ->
     most = [f"g{n}" for n in range(390)]
     async with engine.open(World()) as retriever:
         whole = await retriever.search("aabcde", 10_400)
+        assert await retriever.search("xyz", 9, {"domain": "g3"}) == []
         for wanted, many in (["g3"], 26), (most[:300], 7_800), (most, 10_140):
             left = [hit for hit in whole if hit.document.domain in wanted]
             found = await retriever.search("aabcde", 10_400, {"domain": wanted})

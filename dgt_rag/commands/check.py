@@ -59,15 +59,17 @@ async def _check(task: Task, online: bool) -> None:
             print(f"  {line}")
     if not online:
         for name, model in task.models.items():
-            lacking = model.lacking()
-            print(f"  model {name}: {model.plugin_name()}{f'; still needed: {lacking}' if lacking else ''}")
+            missing = model.missing()
+            print(f"  model {name}: {model.plugin_name()}{f'; still needed: {missing}' if missing else ''}")
     else:
         store = Path(task.output_dir).expanduser() / task.task_name / "calls.sqlite"
         with open_calls(store) if store.exists() else nullcontext() as calls:
             async for line in probe(task.models, calls):
                 print(f"  {line}", flush=True)
     most = f", of at most {task.attempts} begun" if task.attempts > task.num_outputs else ""
-    print(f"  right: {task.num_outputs} conversations of {task.min_turns} to {task.max_turns} turns{most}")
+    ready = online or not any(model.missing() for model in task.models.values())
+    right = "right" if ready else "right, once that is there"
+    print(f"  {right}: {task.num_outputs} conversations of {task.min_turns} to {task.max_turns} turns{most}")
 
 
 def _files(task: Task) -> Iterator[str]:

@@ -82,7 +82,7 @@ def _type(annotation: Any, marks: list[Any] | tuple[Any, ...] = ()) -> str:
         case origin if isinstance(origin, type) and issubclass(origin, Mapping):
             return f"mapping of names to {_type(parts[1])}"
         case _:
-            return f"list of {_type(parts[0])}" if parts else "any value"
+            return f"list of {_type(parts[0])}" if parts and not isinstance(parts[0], list) else "any value"
 
 
 def _inside(annotation: Any) -> type[BaseModel] | None:
@@ -120,7 +120,10 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json", exclude_defaults=True)
     if isinstance(value, list | tuple | frozenset | set):
         return [_plain(part) for part in value]
-    return {key: _plain(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    # what a guest's key holds may be anything; a secret hides itself
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _example(name: str, field: FieldInfo) -> Any:

@@ -64,26 +64,20 @@ async def _search(task: Task, question: str, args: argparse.Namespace) -> None:
     # one after the other, so that one that does not open takes nothing from those before it
     for name in args.engine or _offered(task):
         started = time.perf_counter()
-        async with open_only(task, [name]) as retrievers:
+        async with open_only(_unbarred(task, name), [name]) as retrievers:
             opened = time.perf_counter() - started
             print(f"\nengine {name}: {task.tools.engines[name].plugin_name()}, opened in {opened:.2f} s")
-            hits = await _show(_tool(task, name, retrievers[name], args.limit), question)
-        if hits == 0 and (best := await _best_below(task, name, question)):
-            print(best)
+            tool = _tool(task, name, retrievers[name], args.limit)
+            if await _show(tool, question) == 0 and tool.threshold is not None:
+                for hit in await retrievers[name].search(question, 1):
+                    print(f"relevance_threshold {tool.threshold:g} leaves nothing: the best score is {hit.score:.4g}")
 
 
-async def _best_below(task: Task, name: str, question: str) -> str:
-    """Say how near the best document comes to the threshold of an engine that has one; empty if there is none."""
-    engine = task.tools.engines[name]
-    if engine.relevance_threshold is None:
-        return ""
-    engines = {**task.tools.engines, name: engine.model_copy(update={"relevance_threshold": None})}
-    tools = task.tools.model_copy(update={"engines": engines})
-    async with open_only(task.model_copy(update={"tools": tools}), [name]) as retrievers:
-        hits = await retrievers[name].search(question, 1)
-    if not hits:
-        return ""
-    return f"relevance_threshold {engine.relevance_threshold:g} leaves nothing: the best score is {hits[0].score:.4g}"
+def _unbarred(task: Task, name: str) -> Task:
+    """Return the task with an engine that hands over what is below its threshold as well; the tool keeps that."""
+    engine = task.tools.engines[name].model_copy(update={"relevance_threshold": None})
+    tools = task.tools.model_copy(update={"engines": {**task.tools.engines, name: engine}})
+    return task.model_copy(update={"tools": tools})
 
 
 def _offered(task: Task) -> Sequence[str]:

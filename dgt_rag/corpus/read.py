@@ -226,7 +226,7 @@ class Corpus:
                 self._bad(place, str(error))
                 continue
             body, doc_id, _, _ = parts
-            if (not body or body.isspace() or not doc_id or doc_id.isspace()) and self._wanting(place, parts):
+            if (not body or body.isspace() or not doc_id or doc_id.isspace()) and self._wanting(place, parts, record):
                 continue
             key = hash(doc_id)
             if key in seen and self._twice(place, doc_id):
@@ -259,10 +259,12 @@ class Corpus:
             raise CorpusError(f"{self.source.where(place)}: {problem}; mend it, or {self.skipping}")
         self.tally.skip(_DETAIL.sub("", problem), place)
 
-    def _wanting(self, place: int, parts: Parts) -> bool:
+    def _wanting(self, place: int, parts: Parts, record: dict[str, Any]) -> bool:
         for number in (0, 1):
             if not parts[number] or parts[number].isspace():
-                self.tally.skip(f"the field {self.projector.paths[number]!r} ({NAMES[number]}) is empty", place)
+                path = self.projector.paths[number]
+                lacks = "is empty" if holds(record, path) else "is not there"
+                self.tally.skip(f"the field {path!r} ({NAMES[number]}) {lacks}", place)
                 return True
         return False
 

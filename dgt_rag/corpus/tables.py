@@ -127,7 +127,7 @@ def _run_on(line: str, ahead: _Ahead, width: int) -> list[str] | None:
     if line.count("\t") == width - 1 and (not ahead.following or _is_row(ahead.following, width)):
         return _bare(line)
     text = line
-    while ahead.following and not ("\t" in text and _is_row(ahead.following, width)):
+    while ahead.following and not ("\t" in text and _begins(text, ahead.following, width)):
         text += next(ahead)[1]
         if text.count('"') % 2 == 0:
             try:
@@ -135,6 +135,16 @@ def _run_on(line: str, ahead: _Ahead, width: int) -> list[str] | None:
             except csv.Error:
                 return None
     return None
+
+
+def _begins(text: str, line: str, width: int) -> bool:
+    """Say whether a line is a row of its own, and not the end of the row that a quote is open in."""
+    if not _is_row(line, width):
+        return False
+    try:
+        return len(_strict(text + line)) != width
+    except csv.Error:
+        return True
 
 
 def _is_row(line: str, width: int) -> bool:

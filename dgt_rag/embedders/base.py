@@ -15,6 +15,7 @@ from pydantic import Field
 
 from dgt_rag.errors import EngineError
 from dgt_rag.plugins import Choice, Plugin
+from dgt_rag.records import Document
 from dgt_rag.together import together
 from dgt_rag.world import World
 
@@ -110,6 +111,11 @@ class Encoder(ABC):
 
     def _prefix(self, kind: TextKind) -> str:
         return self.settings.query_prefix if kind == "query" else self.settings.passage_prefix
+
+
+def passage(document: Document) -> str:
+    """Return the text of a document that is embedded."""
+    return f"{document.title}\n{document.body}".strip()
 
 
 def alike(kept: Sequence[float], now: Sequence[float]) -> bool:

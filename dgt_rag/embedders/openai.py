@@ -91,7 +91,7 @@ class OpenAIEmbedder(Embedder):
     def _key(self) -> str:
         """Return the key to send; "" if there is none and none is needed."""
         key = os.environ.get(self.api_key_env, "")
-        if not key.strip() and self.url == _HOSTED:
+        if not key.strip() and self.url.rstrip("/") == _HOSTED:
             raise TaskError(
                 f"embedder openai: no key in the environment variable {self.api_key_env}; "
                 "set it, or give `base_url` for an endpoint of your own"
@@ -197,10 +197,10 @@ class _OpenAIEncoder(Encoder):
         if len(rows) != wanted:
             raise EngineError(f"{self.guard.name}: {len(rows)} vectors came back for {wanted} texts; is it a `/v1`?")
         try:
-            numbered = sorted((row.index, [float(x) for x in row.embedding]) for row in rows)
+            numbered = sorted((row.index if wanted > 1 else 0, [float(x) for x in row.embedding]) for row in rows)
         except (AttributeError, TypeError, ValueError) as error:
             raise EngineError(f"{self.guard.name}: what came back are no vectors ({one_line(str(error))})") from error
-        if [index for index, _ in numbered] != list(range(wanted)):
+        if wanted > 1 and [index for index, _ in numbered] != list(range(wanted)):
             raise EngineError(
                 f"{self.guard.name}: the {wanted} vectors that came back are not numbered from 0 to {wanted - 1} (`index`), "
                 "so that none can be said to be of this text or that; use a server that numbers them, or set `batch: 1`"

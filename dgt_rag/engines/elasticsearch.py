@@ -19,6 +19,7 @@ from dgt_rag.engines.elasticsearch_opening import look_over
 from dgt_rag.engines.elasticsearch_query import IndexProjection
 from dgt_rag.engines.elasticsearch_search import ElasticsearchRetriever, Ranking
 from dgt_rag.engines.elasticsearch_terms import LOADING, check_notes, notes_on, obstacle
+from dgt_rag.engines.elasticsearch_vectors import check_probe, kind_of
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import EngineError
 from dgt_rag.world import World
@@ -46,7 +47,7 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
     """What makes the vectors of questions, and of documents when `index` loads them."""
     language: Language = "english"
     """Whose word forms and function words are known in an index that `index` makes; it ranks as `search/in_memory` does."""
-    analyzer: str | None = Field(default=None, examples=["english"])
+    analyzer: str | None = None
     """Instead of `language`: any analyzer that the server has, by which `index` has title and body cut into words."""
 
     @model_validator(mode="before")
@@ -82,6 +83,9 @@ class ElasticsearchEngine(Cluster, SearchToolEngine):
                 self._check_vectors(index, await asyncio.to_thread(embedder.identity))
             corpus = await self._corpus(index, world)
             encoder = await stack.enter_async_context(embedder.open(world)) if embedder else None
+            if encoder and index.shape.noted("probe") and not world.lazy:
+                kind = await kind_of(encoder, encoder.settings.identity())
+                check_probe(index, kind, "use that model, or load the index anew under another name")
             yield ElasticsearchRetriever(corpus, ranking, encoder)
 
     async def _corpus(self, index: Index, world: World) -> ElasticsearchCorpus:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from dgt_rag.embedders.base import Encoder
+from dgt_rag.embedders.base import Encoder, passage
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.engines.elasticsearch_bulk import Bulk, deleted
 from dgt_rag.engines.elasticsearch_client import Connection, Refused, connect, error_name, in_path, reason
@@ -16,6 +16,7 @@ from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_mapping import check_shape, mapping_of, put, source_of
 from dgt_rag.engines.elasticsearch_query import OURS, TERMS, Shape
 from dgt_rag.engines.elasticsearch_terms import LOADING, joined
+from dgt_rag.engines.elasticsearch_vectors import VectorKind, kind_of, vectors_of
 from dgt_rag.engines.index import Terms
 from dgt_rag.errors import Busy, EngineError
 from dgt_rag.records import Document
@@ -107,7 +108,7 @@ class _Loader:
             return
         async with self.lock:
             if not self.ready:
-                await self._prepare(worded[0])
+                await self._prepare()
         sources = {one.doc_id: source_of(one, self.engine.projection, self.terms is not None) for one in worded}
         if len(sources) < len(worded):
             twice = next(name for name, often in Counter(one.doc_id for one in worded).items() if often > 1)
@@ -134,7 +135,7 @@ class _Loader:
         if self.terms is not None:
             await asyncio.to_thread(_add_terms, self.terms, new, added)
         if self.encoder is not None and new:
-            await self._add_vectors(self.encoder, new, {one.doc_id: one.body for one in added})
+            await self._add_vectors(self.encoder, new, {one.doc_id: passage(one) for one in added})
         if new:
             async with self.lock:
                 await self._mark()
@@ -153,7 +154,7 @@ class _Loader:
 
     async def _add_vectors(self, encoder: Encoder, new: dict[str, Json], said: dict[str, str]) -> None:
         """Put the vectors of texts into their documents; one of zeros has no direction, and servers refuse it."""
-        vectors = await encoder.embed([*said.values()], "passage")
+        vectors = await vectors_of(encoder, [*said.values()], "passage")
         found = {name: vector for name, vector in zip(said, vectors, strict=True) if any(vector)}
         for name, vector in found.items():
             put(new[name], self.engine.vector_field, vector)
@@ -181,16 +182,13 @@ class _Loader:
             )
         return Loaded(self.added, self.present)
 
-    async def _prepare(self, first: Document) -> None:
+    async def _prepare(self) -> None:
         """Make the index, or see that the one that is there has the same shape."""
-        dims = None
-        if self.encoder is not None:
-            (vector,) = await self.encoder.embed([first.body], "passage")
-            dims = len(vector)
+        vectors = await kind_of(self.encoder, self.identity or "") if self.encoder else None
         engine, name = self.engine, self.engine.default_index
         found = await self.connection.ask("GET", "/_alias")
         if name not in found and not any(name in index.get("aliases", {}) for index in found.values()):
-            await self._make_as_can_be(dims)
+            await self._make_as_can_be(vectors)
         index = await Index.read(self.connection, name)
         if len(index.shape.shards) > 1:
             names = ", ".join(map(repr, index.shape.shards))
@@ -199,7 +197,7 @@ class _Loader:
                 f"name one of them as `default_index`: {names}"
             )
         by_terms = bool(index.shape.noted("language"))
-        check_shape(index, mapping_of(engine, dims, self.identity, by_terms))
+        check_shape(index, mapping_of(engine, vectors, by_terms), vectors)
         self.meta, self.uuids = dict(*index.shape.metas), index.shape.uuids
         self.terms = await asyncio.to_thread(Terms, engine.language) if by_terms else None
         self.ready = True
@@ -216,15 +214,15 @@ class _Loader:
         if found != self.uuids:
             raise deleted(self.connection, name)
 
-    async def _make_as_can_be(self, dims: int | None) -> None:
+    async def _make_as_can_be(self, vectors: VectorKind | None) -> None:
         """Make the index; where the server knows no words of the language, it cuts title and body as it can."""
         engine, by_terms = self.engine, self.engine.analyzer is None
         try:
-            await self._make(mapping_of(engine, dims, self.identity, by_terms))
+            await self._make(mapping_of(engine, vectors, by_terms))
         except Refused as refused:
             if not by_terms or not _NO_ANALYZER.search(str(refused)):
                 raise
-            await self._make(mapping_of(engine, dims, self.identity, by_terms, _PLAIN))
+            await self._make(mapping_of(engine, vectors, by_terms, _PLAIN))
             self.world.say(
                 f"index {engine.default_index!r}: the server has no analyzer for {engine.language}, so who asks it "
                 f"directly searches title and body by {_PLAIN!r}; our own ranking does without"

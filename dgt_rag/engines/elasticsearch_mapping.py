@@ -9,20 +9,22 @@ from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_index import Index
 from dgt_rag.engines.elasticsearch_query import OURS, OWN_ID, TERMS, flat
 from dgt_rag.engines.elasticsearch_terms import FIELD, LOADING, check_notes, server_analyzer
+from dgt_rag.engines.elasticsearch_vectors import VectorKind, check_probe
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 
 _ID_COPY = "doc_id"
 """The keyword field that holds the id where the projection takes the hit's own: `_id` itself cannot be sorted by."""
 _KEYWORD: Json = {"type": "keyword"}
+_SCALARS = ("string", "long", "double", "boolean")
 _SHORT_KEYWORD: Json = {**_KEYWORD, "ignore_above": 1024}
 """Longer text is not filtered or grouped by."""
 
 
 def mapping_of(
-    engine: ElasticsearchEngine, dims: int | None, identity: str | None, by_terms: bool, analyzer: str | None = None
+    engine: ElasticsearchEngine, vectors: VectorKind | None, by_terms: bool, analyzer: str | None = None
 ) -> Json:
-    """Return the mapping of an index, with our notes; `identity` is what the embedder is called, `dims` what it makes."""
+    """Return the mapping of an index, with our notes."""
     paths = _fields_of(engine.projection)
     text: Json = {"type": "text", "analyzer": analyzer or engine.analyzer or server_analyzer(engine.language)}
     properties: Json = {}
@@ -32,25 +34,28 @@ def mapping_of(
         _put_field(properties, paths[name], mapping)
     if by_terms:
         _put_field(properties, TERMS, FIELD)
-    if dims is not None:
-        vector = {"type": "dense_vector", "dims": dims, "index": True, "similarity": "cosine"}
+    if vectors is not None:
+        vector = {"type": "dense_vector", "dims": vectors.dims, "index": True, "similarity": "cosine"}
         # servers round vectors to bytes or bits by default, which moves scores by several hundredths
         vector["index_options"] = {"type": "hnsw", "m": 16, "ef_construction": 100}
         _put_field(properties, engine.vector_field, vector)
-        notes["embedder"] = identity
-    strings = {"match_mapping_type": "string", "mapping": _SHORT_KEYWORD}
+        notes["embedder"] = vectors.identity
+        if vectors.probe:
+            notes["probe"] = vectors.probe
+    # by its text, as the engines on this machine filter and group: 2 is not 2.0, and a year may be "unknown"
+    labels = {kind: {"match_mapping_type": kind, "mapping": _SHORT_KEYWORD} for kind in _SCALARS}
     return {
         "_meta": {OURS: notes},
         **({"_source": {"excludes": [TERMS]}} if by_terms else {}),
         # what looks like a date in one document is none in the next
         "date_detection": False,
-        "dynamic_templates": [{"strings": strings}],
+        "dynamic_templates": [{kind: template} for kind, template in labels.items()],
         "properties": properties,
     }
 
 
-def check_shape(index: Index, wanted: Json) -> None:
-    """Refuse an index that another mapping made than the one wanted."""
+def check_shape(index: Index, wanted: Json, vectors: VectorKind | None) -> None:
+    """Refuse an index that another mapping made than the one wanted, or another model."""
     place = f"{index.connection.place}: index {index.name!r}"
     way_out = "use another index, or delete this one"
     notes = wanted["_meta"][OURS]
@@ -70,6 +75,8 @@ def check_shape(index: Index, wanted: Json) -> None:
     made_by, identity = next(iter(index.shape.noted("embedder")), None), notes.get("embedder")
     if made_by != identity:
         raise EngineError(f"{place} holds vectors made by {made_by or 'nothing'}, not by {identity}; {way_out}")
+    if vectors is not None:
+        check_probe(index, vectors, way_out)
 
 
 def source_of(document: Document, projection: Projection, by_terms: bool) -> Json:

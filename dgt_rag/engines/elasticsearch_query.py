@@ -82,7 +82,9 @@ class Shape:
     def exact(self, path: str) -> str | None:
         """Return the field that holds the whole values of this one, for filters and groups."""
         kinds = _EXACT | _NUMBERS
-        names = [path, *(name for name in self.fields if name.rpartition(".")[0] == path)]
+        # subfields of a field; what is below an object are fields of their own
+        beside = [name for name in self.fields if name.rpartition(".")[0] == path] if path in self.fields else []
+        names = [path, *beside]
         return next((name for name in names if self.kind(name) in kinds and self._listed(name)), None)
 
     def _listed(self, path: str) -> bool:
@@ -153,7 +155,10 @@ def _condition(path: str, name: str, wanted: JsonValue, shape: Shape) -> Json:
         )
     either: list[Json] = []
     if None in labels:
-        either.append({"bool": {"must_not": {"exists": {"field": name}}}})
+        # a value that is too long to be filtered by is one all the same, and an empty text is none
+        absent = [{"exists": {"field": name}}, {"term": {"_ignored": name}}]
+        either.append({"bool": {"must_not": absent}})
+        either += [{"term": {exact: ""}}] if shape.kind(exact or "") == "keyword" else []
     number = shape.kind(exact or "") in _NUMBERS
     present = [label for label in labels if label is not None and not (number and not _NUMBER.fullmatch(label))]
     if exact and present:

@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dgt_rag.embedders.base import Encoder
+from dgt_rag.embedders.base import Encoder, TextRefused
 from dgt_rag.engines.base import Where
 from dgt_rag.engines.elasticsearch_cluster import Json
 from dgt_rag.engines.elasticsearch_corpus import ElasticsearchCorpus
 from dgt_rag.engines.elasticsearch_index import WINDOW
 from dgt_rag.engines.elasticsearch_query import matching, narrowed
 from dgt_rag.engines.elasticsearch_terms import holding
+from dgt_rag.engines.elasticsearch_vectors import vectors_of
+from dgt_rag.engines.hybrid import fuse
 from dgt_rag.engines.index import Terms
-from dgt_rag.errors import EngineError
+from dgt_rag.errors import Dropped, EngineError
 from dgt_rag.records import Document, Hit
 from dgt_rag.together import together
 
@@ -111,19 +113,16 @@ class ElasticsearchRetriever(ElasticsearchCorpus):
     async def _fused(self, query: str, limit: int, where: Where | None) -> list[tuple[float, Document]]:
         depth = max(limit, _FUSED)
         lists = await together([self._by_words(query, depth, where), self._by_vectors(query, depth, where)])
-        scores: dict[str, float] = {}
-        found: dict[str, Document] = {}
-        for ranked in lists:
-            for rank, (_, one) in enumerate(ranked, 1):
-                scores[one.doc_id] = scores.get(one.doc_id, 0.0) + 1 / (_RRF + rank)
-                found[one.doc_id] = one
-        best = sorted(scores, key=lambda name: (-scores[name], name))[:limit]
-        return [(scores[name], found[name]) for name in best]
+        rankings = [[Hit(one, score, rank) for rank, (score, one) in enumerate(ranked, 1)] for ranked in lists]
+        return [(score, one) for one, score in fuse(rankings, [1.0, 1.0], _RRF)[:limit]]
 
     async def _embed(self, query: str) -> list[float]:
         if self.encoder is None:
             raise EngineError(f"{self.index.connection.place}: vector search needs an `embedder`")
-        (vector,) = await self.encoder.embed([query], "query")
+        try:
+            (vector,) = await vectors_of(self.encoder, [query], "query")
+        except TextRefused as refused:
+            raise Dropped("search_refused", str(refused)) from refused
         wanted = self.index.shape.fields[self.ranking.vector_field].get("dims")
         if wanted is not None and wanted != len(vector):
             raise EngineError(

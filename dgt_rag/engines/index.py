@@ -138,7 +138,8 @@ class IndexBuilder:
     def finish(self, by_id: Sequence[int] | None = None) -> "TextIndex":
         """Write what was added and return the index, ready for searches.
 
-        `by_id` are the ordinals as they were added, if that was in the order of `doc_id`: then few ties need be broken.
+        `by_id` are the ordinals as they were added, if that was in the order of `doc_id`. As long as the index is in one
+        part, which a large one is not, equal texts then come in that order.
         """
         try:
             self._writer.commit()
@@ -204,7 +205,7 @@ class TextIndex:
         self.terms = Terms(language).of_query
         self._part = _Known(lambda term: (should, queries.term_query(schema, "text", term, "freq"))).__getitem__
         self.count: int = self._searcher.num_docs
-        self._by_id = array("i", by_id) if by_id is not None and self._stands(by_id) else None
+        self._by_id = array("i", by_id) if by_id is not None and self._in_id_order(by_id) else None
 
     @classmethod
     def open(cls, folder: Path, language: Language) -> "TextIndex":
@@ -244,7 +245,7 @@ class TextIndex:
         return queries.boolean_query([(self._must, ranked), *unscored])
 
     def best(self, query: Any, limit: int, member: Sequence[int] | None = None, among: int = 1) -> Ranking:
-        """Return the best `limit`, and with them all that are tied with the last one.
+        """Return the best `limit`; if ties among them are not in order, with all that are tied with the last one.
 
         Only those whose place in `member` is not 0 count, about one of `among`.
         """
@@ -285,7 +286,7 @@ class TextIndex:
             scores.append(score)
         return scores, self._searcher.fast_field_values("ordinal", places) if by_id is None else places, tied
 
-    def _stands(self, ordinals: Sequence[int]) -> bool:
+    def _in_id_order(self, ordinals: Sequence[int]) -> bool:
         """Whether these are the ordinals of the places in the index, as one writer makes them; none is looked up then."""
         if self._searcher.num_segments != 1:
             return False

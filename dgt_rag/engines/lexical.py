@@ -202,7 +202,7 @@ class LexicalRetriever(Retriever):
         return [*documents, *last][:limit]
 
     def _selected(self, terms: dict[str, int], limit: int, where: Where | None) -> Ranking:
-        """Return the best `limit` that a filter leaves, and with them all that are tied with the last one."""
+        """Return what `TextIndex.best` does, of the documents that a filter leaves."""
         domains, others = _split(self._conditions(where))
         chosen = self._chosen(others) if others else self._all
         if chosen is self._all:

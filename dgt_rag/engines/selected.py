@@ -43,7 +43,7 @@ class Selected:
     async def _read(self, filters: tuple[Where, ...]) -> Sequence[int]:
         documents = self._lender.documents()
         marks = [hash(one.doc_id) async for one in documents if all(one.matches(where) for where in filters)]
-        return array("q", sorted(marks))
+        return await asyncio.to_thread(lambda: array("q", sorted(marks)))
 
     def _held(self) -> int:
         return sum(map(len, self._known.values()))

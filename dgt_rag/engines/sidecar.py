@@ -113,8 +113,7 @@ class Sidecar:
         if known is None or known["size"] != found.st_size or not self._whole(known):
             return None
         times = {"changed": found.st_mtime_ns, "status": found.st_ctime_ns}
-        same_time = known["changed"] == found.st_mtime_ns
-        if same_time and (known.get("status") == found.st_ctime_ns or not os.access(self.home, os.W_OK)):
+        if (known["changed"], known.get("status")) == (found.st_mtime_ns, found.st_ctime_ns):
             return found.st_mtime_ns
         try:
             if known["digest"] != content_digest(self.corpus):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dgt_rag.embedders.base import PROBE, Encoder
+from dgt_rag.embedders.base import PROBE, Encoder, passage
 from dgt_rag.engines.base import Retriever
 from dgt_rag.engines.vector_keys import KEY, Keys, key
 from dgt_rag.engines.vector_notes import Manifest, Origin
@@ -21,7 +21,6 @@ from dgt_rag.engines.vector_reuse import Earlier, Reuse, Rows, Texts, earlier
 from dgt_rag.engines.vector_rows import Matrix, embedded
 from dgt_rag.engines.vector_store import Place, VectorStore
 from dgt_rag.errors import EngineError
-from dgt_rag.records import Document
 
 Say = Callable[[str], None]
 UnderWay = tuple[list[str], asyncio.Task[Matrix]]
@@ -102,7 +101,8 @@ class Build:
         missing, embedded = reuse.missing(done), 0
         async with aclosing(self._vectors(missing, keys)) as made:
             async for vectors in made:
-                known = known or self._begin(vectors, before)
+                if known is None:
+                    known = await asyncio.to_thread(self._begin, vectors, before)
                 self._check(known, vectors, store.folder)
                 embedded += len(vectors)
                 stop = int(missing[embedded]) if embedded < len(missing) else count
@@ -285,8 +285,3 @@ class Build:
         vectors = await embedded(self.encoder, [text or "." for text in texts], "passage")
         vectors[[not text for text in texts]] = 0
         return vectors
-
-
-def passage(document: Document) -> str:
-    """Return the text of a document that is embedded."""
-    return f"{document.title}\n{document.body}".strip()

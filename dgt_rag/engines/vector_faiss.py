@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dgt_rag.engines.vector_rows import Matrix
-from dgt_rag.engines.vector_search import BLOCK, DECIMALS, Mask, Order, Places, Ranking, best
+from dgt_rag.engines.vector_search import BLOCK, Mask, Order, Places, Ranking, best, cosines
 
 _WIDER = 10
 """Candidates that the index brings for each hit wanted, to be scored exactly."""
@@ -74,7 +74,7 @@ def through(index: Any, matrix: Matrix) -> Ranking:
         settings = faiss.SearchParametersIVF(nprobe=lists, sel=chosen)
         _, near = index.search(query[None, :], wanted, params=settings)
         places = np.sort(near[0][near[0] >= 0])
-        return places, np.round(matrix[places] @ query, DECIMALS)
+        return places, cosines(matrix[places], query)
 
     def rank(query: Matrix, limit: int, mask: Mask | None, order: Order | None = None) -> tuple[Places, Matrix]:
         chosen = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))

@@ -1,11 +1,12 @@
 """Search among vectors: an open index, and the ranking that compares with every row, by blocks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from pydantic import JsonValue
 
 from dgt_rag.embedders.base import Encoder, TextRefused
 from dgt_rag.engines.base import Retriever, Where
@@ -13,7 +14,7 @@ from dgt_rag.engines.borrowed import Borrowing
 from dgt_rag.engines.groups import GroupBuilder, Groups
 from dgt_rag.engines.vector_rows import Matrix, embedded
 from dgt_rag.errors import Dropped, EngineError
-from dgt_rag.records import Hit
+from dgt_rag.records import Hit, label_of
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
@@ -25,12 +26,15 @@ DECIMALS = 6
 """Scores are rounded: the last bits of a product depend on where in memory a row stands."""
 _TIES = 1000
 """Documents of equal score that are read to put the smallest id first; for more of them the order of all ids is made."""
-_FIELDS = 64
-"""Fields whose groups are remembered."""
+_FIELDS = 8
+"""Fields whose groups are remembered; one of a million values takes some 200 MB."""
 _FEW = 10_000
 """Documents up to which those that a filter leaves are compared one by one, also beside an index."""
 _QUERIES = 256
 """Queries whose vectors are remembered: what is asked again, with another limit or filter, is not paid for again."""
+
+Condition = tuple[Groups, JsonValue]
+"""The groups of a field, and the value wanted of it, or a list of values."""
 
 T = TypeVar("T")
 
@@ -97,8 +101,11 @@ class VectorRetriever(Borrowing):
         if limit < 1 or not query.strip():
             return []
         asked = await self._queries.get(query, lambda: self._asked(query))
-        chosen = await self._chosen(where) if where else None
-        places, scores = await asyncio.to_thread(self._near, asked, limit, chosen)
+        conditions = [
+            (await self._groups.get(path, partial(self._grouped, path)), wanted)
+            for path, wanted in (where or {}).items()
+        ]
+        places, scores = await asyncio.to_thread(self._near, asked, limit, conditions)
         if len(places) > limit + _TIES:
             places, scores = best(places, scores, limit, await self._by_id())
         documents = await self.at([int(place) for place in places])
@@ -128,29 +135,42 @@ class VectorRetriever(Borrowing):
             )
         return asked
 
-    def _near(self, asked: Matrix, limit: int, chosen: Places | None) -> tuple[Places, Matrix]:
-        if chosen is None:
+    def _near(self, asked: Matrix, limit: int, conditions: Sequence[Condition]) -> tuple[Places, Matrix]:
+        if not conditions:
             return self.ranking(asked, limit, None, self._order)
-        if len(chosen) <= _FEW:
-            return _compared(self.matrix, chosen, asked, limit, self._order)
-        mask = np.zeros(len(self.matrix), np.bool_)
-        mask[chosen] = True
-        return self.ranking(asked, limit, mask, self._order)
-
-    async def _chosen(self, where: Where) -> Places:
-        """Return the places of the documents that match; the corpus is read once for each field."""
-        chosen: Places | None = None
-        for path, wanted in where.items():
-            groups = await self._groups.get(path, partial(self._grouped, path))
-            one = np.asarray(groups.wanted(wanted), np.int64)
-            chosen = one if chosen is None else np.intersect1d(chosen, one, assume_unique=True)
-        return np.empty(0, np.int64) if chosen is None else chosen
+        mask = np.ones(len(self.matrix), np.bool_)
+        for groups, wanted in conditions:
+            mask &= _marked(groups, wanted, len(mask))
+        chosen = np.flatnonzero(mask)
+        if len(chosen) > _FEW:
+            return self.ranking(asked, limit, mask, self._order)
+        scores = cosines(self.matrix[chosen], asked)
+        near = scores != 0
+        return best(chosen[near], scores[near], limit, self._order)
 
     async def _grouped(self, path: str) -> Groups:
+        """Group the documents by a field; the corpus is read for it once, as long as the field is remembered."""
         builder = GroupBuilder()
         async for document in self.documents():
             builder.add(document.labels(path))
         return await asyncio.to_thread(builder.finish)
+
+
+def cosines(rows: Matrix, query: Matrix) -> Matrix:
+    """Return the nearness of rows to a query, of each as if it stood alone.
+
+    A product of matrices computes the last rows of a block another way, so that equal rows differed.
+    """
+    found: Matrix = np.round(np.einsum("ij,j->i", rows, query), DECIMALS)
+    return found
+
+
+def _marked(groups: Groups, wanted: JsonValue, count: int) -> Mask:
+    """Return which of so many documents have a value, or one of a list of values."""
+    mask = np.zeros(count, np.bool_)
+    for value in wanted if isinstance(wanted, list) else [wanted]:
+        mask[np.asarray(groups.members(label_of(value)), np.int64)] = True
+    return mask
 
 
 def exact(matrix: Matrix) -> Ranking:
@@ -159,7 +179,7 @@ def exact(matrix: Matrix) -> Ranking:
     def rank(query: Matrix, limit: int, mask: Mask | None, order: Order | None = None) -> tuple[Places, Matrix]:
         places, scores = np.empty(0, np.int64), np.empty(0, np.float32)
         for start in range(0, len(matrix), BLOCK):
-            block = np.round(matrix[start : start + BLOCK] @ query, DECIMALS)
+            block = cosines(matrix[start : start + BLOCK], query)
             wanted = block != 0 if mask is None else (block != 0) & mask[start : start + BLOCK]
             near = np.flatnonzero(wanted)
             places, scores = np.append(places, near + start), np.append(scores, block[near])
@@ -167,13 +187,6 @@ def exact(matrix: Matrix) -> Ranking:
         return places, scores
 
     return rank
-
-
-def _compared(matrix: Matrix, chosen: Places, query: Matrix, limit: int, order: Order | None) -> tuple[Places, Matrix]:
-    """Return the nearest of some rows, which alone are read."""
-    scores = np.round(matrix[chosen] @ query, DECIMALS)
-    near = scores != 0
-    return best(chosen[near], scores[near], limit, order)
 
 
 def best(places: Places, scores: Matrix, limit: int, order: Order | None = None) -> tuple[Places, Matrix]:

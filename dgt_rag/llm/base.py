@@ -113,6 +113,6 @@ class Model(Plugin, ABC):
         raise NotImplementedError
         yield
 
-    def lacking(self) -> str:
-        """Return what is still missing for it to be opened, such as a key, with the way out; `check` tells it."""
+    def missing(self) -> str:
+        """Return what it still needs to be opened, such as a key, with the way out; `check` tells it."""
         return ""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
-from dgt_rag.errors import DgtError, ModelClosed, TaskError
+from dgt_rag.errors import ModelClosed, TaskError
 from dgt_rag.limiter import CEILING, Limits
 from dgt_rag.llm.address import Headers, checked, secrets_of, sendable, shown
 from dgt_rag.llm.base import Model, Speaker
@@ -95,12 +95,12 @@ class OpenAIModel(Model):
         given = self.base_urls or (self.base_url or os.environ.get("OPENAI_BASE_URL") or _HOSTED,)
         return tuple(url.strip() for url in given)
 
-    def lacking(self) -> str:
-        """Return which key is missing or cannot be sent."""
+    def missing(self) -> str:
+        """Return which key is not there or cannot be sent."""
         try:
             for url in self.urls:
                 self._key(url)
-        except DgtError as error:
+        except (ModelClosed, TaskError) as error:
             return str(error)
         return ""
 
@@ -149,7 +149,7 @@ class OpenAIModel(Model):
     def _key(self, url: str) -> str:
         """Return the key to send; "" if there is none and none is needed."""
         key = self.api_key.get_secret_value() if self.api_key else os.environ.get(self.api_key_env, "")
-        if not key.strip() and (self.azure or url == _HOSTED):
+        if not key.strip() and (self.azure or url.rstrip("/") == _HOSTED):
             raise ModelClosed(
                 f"{self.model} at {shown(url)}: no key; set the environment variable {self.api_key_env}, "
                 "or give base_url for a server of your own"

@@ -166,7 +166,7 @@ def _writing(connection: sqlite3.Connection) -> Iterator[None]:
         with connection:
             yield
     except sqlite3.Error as error:
-        if error.sqlite_errorcode & 0xFF in _DAMAGED:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
             raise StoreError(f"calls.sqlite: {_UNREADABLE.format(error)}") from error
         raise StoreError(f"calls.sqlite: cannot be written ({error}); is the disk full?") from error
 

@@ -4,15 +4,17 @@ import asyncio
 import json
 import threading
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from launcher import Node
-from loading import FewWordEmbedder, WordEmbedder, call, corpus, engine, load
+from loading import FewWordEmbedder, WordEmbedder, WordVectors, call, corpus, engine, load
 
 from dgt_rag.dice import Dice
+from dgt_rag.embedders.base import Encoder, TextKind, passage
 from dgt_rag.engines.elasticsearch import ElasticsearchEngine
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
@@ -230,7 +232,7 @@ async def test_vectors_and_both_together_find_what_was_meant(node):
         return
     await load(one, corpus())
     async with one.open(World()) as opened:
-        best = (await opened.search("The picnic shelter meadow of place15 is described here at length.", 3))[0]
+        best = (await opened.search(passage(corpus()[15]), 3))[0]
         assert best.document == corpus()[15]
         assert best.score == pytest.approx(1.0, abs=1e-3)
         near = await opened.search("meter pipe", 5, {"domain": "taxes"})
@@ -296,6 +298,55 @@ async def test_a_question_that_the_embedder_makes_nothing_of_has_no_hits_by_vect
     async with one.model_copy(update={"query": "hybrid"}).open(World()) as opened:
         assert (await opened.search("what about place7?", 3))[0].document.doc_id == "d00007"
         assert await opened.search("xyzzy", 3) == []
+
+
+class Retrained(WordEmbedder):
+    """Another model under the same name: every number stands elsewhere."""
+
+    @asynccontextmanager
+    async def open(self, world: World) -> AsyncIterator[Encoder]:
+        class Turned(WordVectors):
+            async def encode(self, texts: list[str], kind: TextKind) -> list[list[float]]:
+                return [vector[::-1] for vector in await super().encode(texts, kind)]
+
+        yield Turned(self)
+
+
+async def test_another_model_that_answers_by_the_same_name_is_refused(newest):
+    one = engine(newest.url, embedder=WordEmbedder(), query="knn")
+    await load(one, corpus(5))
+    other = one.model_copy(update={"embedder": Retrained()})
+    with pytest.raises(EngineError, match="made by another model than the one that now answers as words"):
+        async with other.open(World()):
+            pass
+    with pytest.raises(EngineError, match=r"made by another model .*; use another index, or delete this one"):
+        await load(other, corpus(9))
+    async with one.open(World()) as opened:
+        assert await opened.count() == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ([], "gives 0 vectors for 1 texts"),
+        ([[1.0], [2.0]], "gives 2 vectors for 1 texts"),
+        ([["one"]], "gives what is no vector of numbers"),
+        ([5], "gives what is no vector of numbers"),
+        ([[1.0, float("nan")]], "what is no number"),
+    ],
+)
+async def test_what_a_guests_embedder_gives_that_is_no_vector_is_one_line(newest, given, line):
+    class Odd(Encoder):
+        async def encode(self, texts: list[str], kind: TextKind) -> Any:
+            return given
+
+    class OddEmbedder(WordEmbedder):
+        @asynccontextmanager
+        async def open(self, world: World) -> AsyncIterator[Encoder]:
+            yield Odd(self)
+
+    with pytest.raises(EngineError, match=rf"the embedder 'words' .*{line}.*; use another one"):
+        await load(engine(newest.url, embedder=OddEmbedder(), query="knn"), corpus(3))
 
 
 async def test_an_embedder_of_another_make_or_size_is_refused(newest):

@@ -281,7 +281,9 @@ async def test_who_may_add_documents_but_not_change_an_index_loads_one_that_is_t
         assert (await load(engine(proxy.url, index), corpus(2100))).added == 2060
         assert not proxy.plan and sum("_mapping" in one.target for one in proxy.seen) == 2
     one, said = engine(node.url), []
-    mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
+    mixed = [
+        Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, {"of": "many"}])
+    ]
     with pytest.raises(EngineError, match="does not fit"):
         await load(one, mixed)
     async with faulty(node.port) as proxy:

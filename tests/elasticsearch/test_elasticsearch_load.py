@@ -3,6 +3,7 @@
 import pytest
 from loading import FewWordEmbedder, WordEmbedder, call, corpus, engine, load
 
+from dgt_rag.engines.in_memory import InMemoryEngine
 from dgt_rag.errors import EngineError
 from dgt_rag.records import Document
 from dgt_rag.world import World
@@ -56,7 +57,9 @@ async def test_an_index_with_vectors_of_another_make_is_refused(newest):
 
 async def test_an_index_whose_load_was_cut_is_told_as_such_until_it_has_come_to_its_end(node):
     one, said = engine(node.url), []
-    mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
+    mixed = [
+        Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, {"of": "many"}])
+    ]
     assert "mend it, and the same command goes on from there" in await refused(one, mixed)
     async with one.open(World(say=said.append)) as opened:
         assert await opened.count() <= 1
@@ -82,11 +85,37 @@ async def test_a_load_that_adds_nothing_changes_nothing_of_what_an_index_says_of
     assert found[one.default_index]["mappings"]["_meta"] == kept["_meta"]
 
 
+async def test_values_of_any_kind_are_kept_and_filtered_and_grouped_as_on_this_machine(node):
+    values = [2001, "unknown", 2.0, 2, True, "true", "", None, ["", None], "n" * 2000, 2**70, 1e300, ["a", 7], "2001"]
+    documents = [
+        Document(
+            doc_id=f"d{n:02}",
+            body="permit",
+            metadata={"mark": value, "m": {"n": "p"} if n % 2 else {"n": "q", "k": "p"}},
+        )
+        for n, value in enumerate(values)
+    ]
+    one = engine(node.url)
+    assert (await load(one, documents)).added == len(documents)
+    wheres = [{"mark": value} for value in (*values[:8], None, 2**70, 1e300, "a", 7, ["a", None], "nothing")]
+    async with one.open(World()) as there, InMemoryEngine(corpus=documents).open(World()) as here:
+        for where in (*wheres, {"m.n": "p"}, {"m": "p"}, {"m.k": None}):
+            assert await there.count(where) == await here.count(where), where
+            found = {hit.document.doc_id for hit in await there.search("permit", 50, where)}
+            assert found == {hit.document.doc_id for hit in await here.search("permit", 50, where)}, where
+        long = "n" * 2000
+        groups = {name: size for name, size in (await here.groups("mark")).items() if name != long}
+        assert {name: size for name, size in (await there.groups("mark")).items() if name} == groups
+        assert [document async for document in there.documents()] == documents
+
+
 async def test_fields_and_ids_that_cannot_be_kept_are_named(newest):
     clash = Document(doc_id="a", body="x", metadata={"content": "mine"})
     assert "document 'a' has a field 'content' of its own" in await refused(engine(newest.url), [clash])
     assert "ids of 1 to 512 bytes" in await refused(engine(newest.url), [Document(doc_id="é" * 300, body="x")])
-    mixed = [Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, "many"])]
+    mixed = [
+        Document(doc_id=str(n), body="x", metadata={"pages": value}) for n, value in enumerate([1, {"of": "many"}])
+    ]
     assert "document '1' does not fit index" in await refused(engine(newest.url), mixed)
     assert "there are no documents to load" in await refused(engine(newest.url), [])
 
