@@ -411,6 +411,14 @@ def test_a_quoted_tsv_field_may_hold_tabs_and_lines(tmp_path):
     assert [document.body for document in read(tmp_path / "c.tsv")[0]] == [text, "a\tb", "c"]
 
 
+def test_a_tsv_row_of_many_quoted_fields_may_look_like_two(tmp_path):
+    rows = [["1", "two\nlines", "a\tb"], ["2", "plain", '"said" he'], ["3", "a\tb\tc", "three\n\nlines"]]
+    with (tmp_path / "c.tsv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([["id", "text", "note"], *rows])
+    found, _ = read(tmp_path / "c.tsv")
+    assert [[one.doc_id, one.body, one.metadata["note"]] for one in found] == rows
+
+
 def test_a_tsv_row_whose_quote_is_not_closed_before_the_next_row_is_refused_or_skipped(tmp_path):
     (tmp_path / "c.tsv").write_text('id\ttext\n1\t"one\nand more\n2\ttwo\n')
     assert f"{tmp_path / 'c.tsv'}:2: a quote that is opened here is not closed" in refusal(tmp_path / "c.tsv")
@@ -507,6 +515,7 @@ JSON = st.recursive(
     ),
 )
 @example({"v": [{"w": 0}]}, True, [(13, "1e999")])
+@example({"v": 0}, True, [(6, "1e999")])
 def test_a_line_is_read_as_the_standard_library_reads_it(record, ascii_only, changes):
     text = json.dumps(record, ensure_ascii=ascii_only)
     for at, sign in changes:

@@ -103,6 +103,16 @@ async def test_prefixes_and_cuts_reach_the_endpoint_and_no_key_is_needed_for_an_
     ]
 
 
+async def test_one_vector_alone_need_not_be_numbered() -> None:
+    def answer(_: web.Request) -> web.Response:
+        return web.json_response({"data": [{"embedding": [1.0, 2.0]}]})
+
+    async with serving(answer) as url:
+        embedder = OpenAIEmbedder(model="m", base_url=url, batch=1, retry=QUICK)
+        async with embedder.open(World()) as encoder:
+            assert await encoder.embed(TEXTS, "passage") == [[1.0, 2.0]] * 3
+
+
 async def test_many_texts_are_embedded_as_many_requests_at_once_as_are_worth_it_and_come_in_their_order() -> None:
     under_way, most = 0, 0
 

@@ -376,6 +376,31 @@ async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(t
             folder.chmod(0o755)
 
 
+async def test_a_corpus_replaced_under_an_index_that_may_only_be_read_is_not_answered_from_what_it_was(tmp_path):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = write_corpus(corpus(), folder / "corpus.jsonl")
+        await ids(FileEngine(path=path))
+        before, text = path.stat(), path.read_text()
+        path.write_text(text.replace("permit", "parmit"))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size and path.read_text() != text
+        for one in (folder, *folder.rglob("*")):
+            one.chmod(0o555 if one.is_dir() else 0o444 if one.name[0] != "." else 0o600)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(EngineError, match="its index cannot be written in"):
+                await ids(FileEngine(path=path))
+        finally:
+            if root:
+                os.seteuid(0)
+            for one in folder.rglob("*"):
+                one.chmod(0o755)
+            folder.chmod(0o755)
+
+
 def removed(file):
     file.unlink()
 

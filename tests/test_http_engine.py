@@ -653,6 +653,19 @@ async def test_more_is_asked_for_until_the_filter_leaves_enough_or_the_service_h
     assert len(said) == 1 and "filters are kept among the first 45 hits" in said[0] and "too many" in said[0]
 
 
+async def test_a_service_that_always_has_more_is_asked_for_a_thousand_hits_and_no_more() -> None:
+    asked: list[int] = []
+
+    async def endless(request: web.Request) -> web.Response:
+        asked.append((await request.json())["limit"])
+        return web.json_response([{"id": f"d{n}", "text": "x", "domain": "there"} for n in range(asked[-1])])
+
+    body = {"q": "{{ query }}", "limit": "{{ limit }}"}
+    async with serving(endless) as url, HttpEngine(url=url, body=body, retry=QUICK).open(World()) as retriever:
+        assert await retriever.search("ferry", 3, {"domain": "here"}) == []
+    assert asked == [15, 60, 240, 960, 1000]
+
+
 async def test_ids_that_are_none_of_the_documents_are_told_once() -> None:
     async with fronted(documents_from="held", projection={"doc_id": "passage"}) as (retriever, asked, said):
         for _ in range(2):

@@ -365,6 +365,17 @@ async def test_coverage_takes_another_order_in_another_round_and_run() -> None:
     assert first != other
 
 
+async def test_coverage_samplers_of_other_engines_and_fields_take_orders_of_their_own() -> None:
+    shelf = corpus({"a": 40})
+    samplers = [
+        CoverageSampler(engine="e"),
+        CoverageSampler(engine="f"),
+        CoverageSampler(engine="e", group_by="source.kind"),
+    ]
+    orders = [[one.doc_id for ds in await drawn(sampler, shelf, 4, 10) for one in ds] for sampler in samplers]
+    assert len({tuple(order) for order in orders}) == 3
+
+
 async def test_coverage_of_groups_takes_another_order_and_other_company_in_each_round() -> None:
     shelf = corpus({"a": 6, "b": 6, "c": 6})
     got = await drawn(CoverageSampler(engine="e", group_by="source.kind"), shelf, 2, 27)
