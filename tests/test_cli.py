@@ -490,7 +490,7 @@ def test_eval_retrieval_sets_engines_side_by_side(demo, capsys):
     code, out, _ = said(capsys, *words, "--form", "short")
     assert code == 0
     assert out.splitlines() == [
-        "1 query of form short; so few that the intervals say little",
+        "1 query of form short, in brackets 95 % confidence intervals; so few that the intervals say little",
         "engine     nDCG@10                Recall@5               MRR@10                 nDCG@10 above retriever",
         "retriever  1.000 (1.000…1.000)    1.000 (1.000…1.000)    1.000 (1.000…1.000)",
         "other      1.000 (1.000…1.000)    1.000 (1.000…1.000)    1.000 (1.000…1.000)    +0.000 (+0.000…+0.000)",
@@ -528,7 +528,7 @@ def test_eval_retrieval_tells_how_many_judged_queries_are_not_there_and_how_many
         capsys, "eval-retrieval", "demo/task.yaml", "--queries", "queries.tsv", "--qrels", "qrels.txt"
     )
     assert code == 0
-    heading = "1 query; so few that the intervals say little; 2 without a relevant document were not asked"
+    heading = "1 query, in brackets 95 % confidence intervals; so few that the intervals say little; 2 without a relevant document were not asked"
     assert out.splitlines()[0] == heading
     assert err == (
         "warning: qrels.txt: 2 of the 3 queries with a relevant document are not in queries.tsv, such as '7'; "

@@ -766,3 +766,20 @@ def test_settings_that_make_no_sense_are_refused_once(settings: dict[str, Any], 
     with pytest.raises(ValidationError, match=line) as refused:
         HttpEngine.model_validate(settings)
     assert refused.value.error_count() == 1 and "s3cret" not in str(refused.value)
+
+
+async def test_check_online_asks_the_service_and_says_if_it_does_not_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = task_values(tmp_path)
+    engine = {"type": "search/http", "documents_from": "retriever", "body": {"q": "{{ query }}"}, "retry": QUICK}
+    task = tmp_path / "task.yaml"
+    async with picky() as (url, asked, _):
+        values["tools"]["engines"]["web"] = {**engine, "url": url}
+        task.write_text(yaml.safe_dump(values), encoding="utf-8")
+        assert await asyncio.to_thread(run_command, ["check", str(task)]) == Exit.MADE and not asked
+        assert "engine web: answers" not in capsys.readouterr().out
+        assert await asyncio.to_thread(run_command, ["check", str(task), "--online"]) == Exit.MADE and asked
+        assert "  engine web: answers\n" in capsys.readouterr().out
+    assert await asyncio.to_thread(run_command, ["check", str(task), "--online"]) == Exit.SERVICE
+    assert f"search at {url.removeprefix('http://')}: " in capsys.readouterr().err

@@ -136,7 +136,7 @@ async def test_one_draw_is_held_at_a_time():
 async def test_few_queries_are_said_to_be_few(of, few):
     retriever, queries, grades = hit_or_miss(1, of)
     heading = next(table("", await evaluate({"one": retriever}, queries, grades, Dice("few"))))
-    counted = "1 query" if of == 1 else f"{of} queries"
+    counted = f"{'1 query' if of == 1 else f'{of} queries'}, in brackets 95 % confidence intervals"
     assert heading == (f"{counted}; so few that the intervals say little" if few else counted)
 
 

@@ -1,4 +1,4 @@
-"""`check`: whether a task file is right, and what is there; with --online, whether its models answer."""
+"""`check`: whether a task file is right, and what is there; with --online, whether its models and search services answer."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from dgt_rag.commands.tasks import add_task_arguments, load_path, open_only, tas
 from dgt_rag.corpus.markers import marked
 from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever
+from dgt_rag.engines.http import HttpEngine
 from dgt_rag.errors import CorpusError, DgtError, Exit, TaskError
 from dgt_rag.interrupts import run_to_end
 from dgt_rag.llm.probe import probe
@@ -25,6 +26,8 @@ from dgt_rag.stages.scenario import RagScenario
 from dgt_rag.store.calls import open_calls
 from dgt_rag.task import Task
 
+_QUESTION = "information"
+"""Asked of a search service to see that it answers."""
 _DRAWN = 1_000
 """So many documents are looked at for control tokens."""
 
@@ -33,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this verb."""
     add_task_arguments(parser, many=True)
     parser.add_argument(
-        "--online", action="store_true", help="ask the endpoints of the models as well: a few short calls each"
+        "--online",
+        action="store_true",
+        help="ask search services and the endpoints of the models as well: a few short calls each",
     )
 
 
@@ -57,6 +62,11 @@ async def _check(task: Task, online: bool) -> None:
     async with open_only(task, list(task.tools.engines), lazy=True) as retrievers:
         async for line in _retrieval(task, retrievers):
             print(f"  {line}")
+        # all other engines have been asked something by now
+        for name in task.tools.engines if online else ():
+            if isinstance(task.tools.engines[name], HttpEngine):
+                await retrievers[name].search(_QUESTION, 1)
+                print(f"  engine {name}: answers", flush=True)
     if not online:
         for name, model in task.models.items():
             missing = model.missing()

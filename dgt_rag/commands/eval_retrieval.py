@@ -125,7 +125,7 @@ def table(form: str, scores: Sequence[RetrievalScore]) -> Iterator[str]:
     skipped = f"; {first.unjudged} without a relevant document were not asked" if first.unjudged else ""
     few = "; so few that the intervals say little" if first.queries < _FEW_QUERIES else ""
     asked = f"{first.queries} {'query' if first.queries == 1 else 'queries'}{f' of form {form}' if form else ''}"
-    yield f"{asked}{few}{skipped}"
+    yield f"{asked}, in brackets 95 % confidence intervals{few}{skipped}"
     width = max(6, *(len(score.engine) for score in scores))
     above = f"nDCG@10 above {first.engine}" if len(scores) > 1 else ""
     yield f"{'engine':<{width}}  {'nDCG@10':<23}{'Recall@5':<23}{'MRR@10':<23}{above}".rstrip()
