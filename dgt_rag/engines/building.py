@@ -91,7 +91,12 @@ class Build:
             digest = beside.submit(content_digest, self._recipe.source.path)
             index.finish()
         yield "writing"
-        self._write(digest.result())
+        try:
+            self._write(digest.result(), self._recipe.source.path.stat())
+        except FileNotFoundError as error:
+            if self._recipe.source.path.exists():
+                raise
+            raise EngineError(f"{self._recipe.source.path}: the corpus was removed while it was indexed") from error
 
     def _copy(self, found: Found, lines: IO[bytes]) -> int:
         """Write a document of a file that cannot be read by offset; return where it starts."""
@@ -100,7 +105,7 @@ class Build:
         lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         return start
 
-    def _write(self, digest: str) -> None:
+    def _write(self, digest: str, after: os.stat_result) -> None:
         source = self._recipe.source
         if self._seekable:
             (self._folder / "lines.jsonl").unlink()
@@ -108,7 +113,6 @@ class Build:
             self._offsets.tofile(file)
         if self._recipe.projector.paths[3]:
             save_groups(self._domains.finish(), groups_file(self._folder, "domain", digest))
-        after = source.path.stat()
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise EngineError(f"{source.path}: the corpus was changed while it was indexed; start again")
         manifest = {"size": after.st_size, "changed": after.st_mtime_ns, "status": after.st_ctime_ns, "digest": digest}

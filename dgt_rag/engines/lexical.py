@@ -1,6 +1,7 @@
 """Retrieval by words: an inverted index that ranks, and a store that holds the documents.
 
-Both lexical engines are this. Ties are broken by `doc_id`: hits are fetched past the last tie, then ordered.
+Both lexical engines are this. Ties are broken by `doc_id`: where the index is not in that order, hits are fetched past the last
+tie, then ordered.
 """
 
 import asyncio
