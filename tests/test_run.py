@@ -18,7 +18,7 @@ from filelock import FileLock
 from dgt_rag import load_task, run
 from dgt_rag.commands.display import tell_result
 from dgt_rag.dice import Dice
-from dgt_rag.errors import BudgetSpent, EngineError, StoreError, TaskError
+from dgt_rag.errors import BudgetSpent, EngineError, ServiceError, StoreError, TaskError
 from dgt_rag.executors.local import work_off
 from dgt_rag.pipeline.ledger import Ledger
 from dgt_rag.pipeline.run import run_task
@@ -26,6 +26,8 @@ from dgt_rag.pipeline.way import Way
 from dgt_rag.records import ConversationDataPoint
 from dgt_rag.store.identity import identity
 from dgt_rag.store.journal import Journal
+
+LIVE = "lm/assistant/rag/live"
 
 
 def final(folder: Path) -> bytes:
@@ -351,6 +353,36 @@ def test_settings_that_do_not_change_the_rows_may_differ_when_a_run_is_resumed(t
     other = load_task(task_values(tmp_path, models={"generator": {**endpoint, "model": "n"}}))
     assert identity(before, {}) == identity(after, {})
     assert identity(before, {}) != identity(other, {})
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_an_engine_that_no_stage_uses_is_not_opened(tmp_path, live):
+    values = task_values(tmp_path, live, num_outputs=2)
+    nowhere = {
+        "type": "openai",
+        "model": "m",
+        "base_url": "http://127.0.0.1:9/v1",
+        "retry": {"attempts": 1, "dead_after": 0.1},
+    }
+    corpus = {"corpus": [{"id": "1", "text": "a ferry"}]}
+    values["tools"]["engines"]["other"] = {"type": "search/vector", "embedder": nowhere, **corpus}
+    if live:
+        with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
+            run(values)
+        with pytest.raises(TaskError, match="unknown tool 'othr'; did you mean 'other'"):
+            run(
+                {
+                    **values,
+                    "iteration_stages": [*values["iteration_stages"][:2], {"name": LIVE, "tools": ["othr"]}],
+                }
+            )
+        values["iteration_stages"][2]["tools"] = ["retriever"]
+    assert run(values).summary.kept == 2
+    fused = {"type": "search/hybrid", "engines": ["retriever", "other"]}
+    values["tools"]["engines"]["both"] = fused
+    values["initialization_stages"][0]["document_samplers"][0]["engine"] = "both"
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
+        run({**values, "task_name": "fused", "iteration_stages": task_values(tmp_path)["iteration_stages"]})
 
 
 def test_an_index_an_embedder_and_a_service_may_be_moved_before_a_run_is_resumed(tmp_path):

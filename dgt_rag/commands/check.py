@@ -14,7 +14,7 @@ from dgt_rag.engines.http import HttpEngine
 from dgt_rag.errors import CorpusError, DgtError, Exit, TaskError
 from dgt_rag.interrupts import run_to_end
 from dgt_rag.llm.probe import probe
-from dgt_rag.pipeline.opening import offered_tools
+from dgt_rag.pipeline.opening import engines_used, offered_tools
 from dgt_rag.prompts import Prompts
 from dgt_rag.records import ToolSpec
 from dgt_rag.samplers.base import GroupedSampler, fields_of
@@ -99,8 +99,11 @@ def _files(task: Task) -> Iterator[str]:
 
 async def _retrieval(task: Task, retrievers: Mapping[str, Retriever]) -> AsyncIterator[str]:
     """Tell what the engines hold, what samplers draw from it, and what tools an assistant is offered."""
+    used = engines_used(task)
     for name, retriever in retrievers.items():
-        yield f"engine {name}: {task.tools.engines[name].plugin_name()}, {await _documents(task, name, retriever)}"
+        unused = "" if name in used else "; no stage uses it, so a run does not open it"
+        held = await _documents(task, name, retriever)
+        yield f"engine {name}: {task.tools.engines[name].plugin_name()}, {held}{unused}"
     for stage in _stages(task):
         if isinstance(stage, RagScenario):
             for sampler in stage.document_samplers:

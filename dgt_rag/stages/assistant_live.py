@@ -41,7 +41,7 @@ class LiveRagAssistant(AnswerStage):
     name: Literal["lm/assistant/rag/live"] = "lm/assistant/rag/live"
     aliases: ClassVar[tuple[str, ...]] = ("lm/assistant/rag",)
     tools: tuple[str, ...] = ()
-    """The tools offered, by name; all there are if not given."""
+    """The tools offered, by name; all there are if not given. Where engines share a `tool_name`, each tool has its engine's name."""
     max_tool_rounds: int = Field(default=3, ge=1)
     """Rounds of searches in one turn at most."""
     tool_choice: Literal["required", "auto"] = "required"
