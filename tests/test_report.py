@@ -128,6 +128,13 @@ def test_the_page_of_a_run_holds_its_figures_and_its_conversations(tmp_path, liv
     assert len(sampled) == figures["documents_sampled"] <= figures["documents_in_corpus"]
     told = f"documents sampled {len(sampled)} of {figures['documents_in_corpus']}"
     assert any(line.startswith(told) for line in summary_lines(result.summary))
+    sizes = sorted(
+        len(line) for line in (result.folder / "formatted_output.jsonl").read_bytes().splitlines(keepends=True)
+    )
+    half, most = sizes[(len(sizes) - 1) // 2], sizes[-1]
+    assert figures["row_bytes"] == {"formatted_output.jsonl": {"median": half, "longest": most}}
+    told = f"rows of formatted_output.jsonl: half up to {half:,} bytes, the longest {most:,} (four or so make a token)"
+    assert told in summary_lines(result.summary)
     assert data["task"] == (result.folder / "task.yaml").read_text(encoding="utf-8")
 
 

@@ -142,6 +142,10 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append(
             f"documents with control tokens of chat templates {len(summary.marked)}, as rows hold them: {first}"
         )
+    lines += [
+        f"rows of {name}: half up to {half:,} bytes, the longest {most:,} (four or so make a token)"
+        for name, (half, most) in summary.row_bytes.items()
+    ]
     lines.append("answers: " + ", ".join(f"{name} {count}" for name, count in summary.answerability.most_common()))
     if "extractive" in summary.models:
         lines.append(

@@ -195,7 +195,7 @@ class Run:
         for formatter in self.task.formatters:
             rows = (row for index in indices for row in formatter.rows(journal.read(index), tools))
             with answering_for(f"formatter {formatter.plugin_name()!r}"):
-                self.folder.write_rows(formatter.file_name, rows)
+                summary.add_file(formatter.file_name, self.folder.write_rows(formatter.file_name, rows))
 
     async def _corpus_size(self) -> int:
         names = {name for stages in self.task.stages.values() for stage in stages for name in stage.engine_names()}

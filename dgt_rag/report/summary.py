@@ -1,7 +1,9 @@
 """The figures of a run: what was kept, what was dropped and why, how much of the corpus was used."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median_low
 
 from pydantic import JsonValue
 
@@ -37,6 +39,9 @@ class Summary:
     marked: dict[str, str] = field(default_factory=dict)
     """Those of them that hold a control token of chat templates, and that token as rows hold it: broken up, or whole."""
 
+    row_bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """File of rows → the bytes of its middle and of its longest row."""
+
     def add(self, talk: ConversationDataPoint) -> None:
         """Count a kept conversation."""
         self.kept += 1
@@ -63,6 +68,11 @@ class Summary:
             self.used.add(document.doc_id)
             if token := had_marker(document.title) or had_marker(document.body):
                 self.marked[document.doc_id] = token
+
+    def add_file(self, name: str, sizes: Sequence[int]) -> None:
+        """Note how long the rows of a file are, in bytes."""
+        if sizes:
+            self.row_bytes[name] = (median_low(sizes), max(sizes))
 
     def add_dropped(self, talk: ConversationDataPoint) -> None:
         """Note why a conversation was dropped; `dropped` counts it already."""
@@ -93,4 +103,5 @@ class Summary:
             "documents_in_corpus": self.corpus,
             "documents_with_chat_markers": len(self.marked),
             "steps_by_model": dict(sorted(self.models.items())),
+            "row_bytes": {name: {"median": half, "longest": most} for name, (half, most) in self.row_bytes.items()},
         }

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -106,11 +107,15 @@ class RunFolder:
         with self._replacing(name) as file:
             file.writelines(lines)
 
-    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows as JSON Lines, the file whole or not at all."""
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Sequence[int]:
+        """Write rows as JSON Lines, the file whole or not at all; return the bytes of each."""
+        sizes, end = array("q"), 0
         with self._replacing(name) as file, jsonlines.Writer(file, dumps=_dumps) as writer:
             for row in rows:
                 writer.write(row)
+                sizes.append(file.tell() - end)
+                end += sizes[-1]
+        return sizes
 
     @contextmanager
     def _replacing(self, name: str) -> Iterator[BinaryIO]:
