@@ -27,12 +27,12 @@ async def vectors_of(encoder: Encoder, texts: Sequence[str], kind: TextKind) -> 
     given = await encoder.embed(texts, kind)
     who = f"search/elasticsearch: the embedder {encoder.settings.plugin_name()!r}"
     try:
-        found = [[float(number) for number in vector] for vector in given]
+        found = [list(map(float, vector)) for vector in given]
     except (TypeError, ValueError) as error:
         raise EngineError(f"{who} gives what is no vector of numbers; use another one") from error
     if len(found) != len(texts):
         raise EngineError(f"{who} gives {len(found)} vectors for {len(texts)} texts; use another one")
-    if len({*map(len, found)}) > 1 or not all(math.isfinite(number) for vector in found for number in vector):
+    if len({*map(len, found)}) > 1 or not all(math.isfinite(sum(vector)) for vector in found):
         raise EngineError(f"{who} gives vectors of different lengths, or what is no number; use another one")
     return found
 
