@@ -367,7 +367,7 @@ def test_an_engine_that_no_stage_uses_is_not_opened(tmp_path, live):
     corpus = {"corpus": [{"id": "1", "text": "a ferry"}]}
     values["tools"]["engines"]["other"] = {"type": "search/vector", "embedder": nowhere, **corpus}
     if live:
-        with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
+        with pytest.raises(ServiceError, match=r"^engine 'other': embeddings at 127\.0\.0\.1:9"):
             run(values)
         with pytest.raises(TaskError, match="unknown tool 'othr'; did you mean 'other'"):
             run(

@@ -9,7 +9,7 @@ from dgt_rag.dice import Dice
 from dgt_rag.engines.base import Retriever, SearchToolEngine, seen
 from dgt_rag.engines.guarded import guarded
 from dgt_rag.engines.tool import SearchTool, search_spec
-from dgt_rag.errors import TaskError
+from dgt_rag.errors import EndpointDown, Exhausted, TaskError
 from dgt_rag.llm.base import Speaker
 from dgt_rag.plugins import answering_for
 from dgt_rag.prompts import Prompts
@@ -55,7 +55,12 @@ async def open_engines(
     retrievers: dict[str, Retriever] = {}
     for name in in_order(engines):
         own = replace(world, name=name, engines=dict(retrievers))
-        found = await _entered(f"engine {name!r}", engines[name].open(own), Retriever, stack)
+        try:
+            found = await _entered(f"engine {name!r}", engines[name].open(own), Retriever, stack)
+        except (EndpointDown, Exhausted) as error:
+            # an address alone does not say which of the task's engines needs it
+            error.args = (f"engine {name!r}: {error}",)
+            raise
         with answering_for(f"engine {name!r}"):
             retrievers[name] = await seen(engines[name], found, own)
     return retrievers
