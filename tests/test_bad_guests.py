@@ -77,6 +77,15 @@ def test_a_harmless_guest_makes_rows(tmp_path, told):
     assert told(guest_task(tmp_path))[0] == 0
 
 
+def test_a_guests_stage_may_search_an_engine_that_it_does_not_name(tmp_path, told):
+    search = 'assert await bench.retrievers["other"].search("permit", 3)\n        return talk'
+    values = guest_task(tmp_path, stage=search)
+    values["tools"]["engines"]["other"] = {"type": "guest"}
+    values["iteration_stages"][2]["tools"] = ["retriever"]
+    code, out, _ = told(values)
+    assert code == 0 and "kept 2 of 2" in out
+
+
 @pytest.mark.parametrize(
     ("part", "code", "line"),
     [
