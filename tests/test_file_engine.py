@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from operator import neg
 from pathlib import Path
 from typing import get_args
@@ -352,6 +353,24 @@ async def test_text_is_found_however_its_accents_are_written(tmp_path):
         assert found == [key]
 
 
+@contextmanager
+def may_only_be_read(folder):
+    """Take away the right to write in a folder, and, from root, what root may do all the same."""
+    for one in (folder, *folder.rglob("*")):
+        one.chmod(0o555 if one.is_dir() else 0o444 if one.name[0] != "." else 0o600)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for one in folder.rglob("*"):
+            one.chmod(0o755)
+        folder.chmod(0o755)
+
+
 @pytest.mark.parametrize("touched", [False, True])
 async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(tmp_path, touched):
     with tempfile.TemporaryDirectory() as name:
@@ -361,19 +380,8 @@ async def test_an_index_that_others_made_is_opened_by_whoever_may_only_read_it(t
         if touched:
             # as a copy or an image that does not keep times
             os.utime(path)
-        for one in (folder, *folder.rglob("*")):
-            one.chmod(0o555 if one.is_dir() else 0o444 if one.name[0] != "." else 0o600)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        try:
+        with may_only_be_read(folder):
             assert await ids(FileEngine(path=path)) == found
-        finally:
-            if root:
-                os.seteuid(0)
-            for one in folder.rglob("*"):
-                one.chmod(0o755)
-            folder.chmod(0o755)
 
 
 async def test_a_corpus_replaced_under_an_index_that_may_only_be_read_is_not_answered_from_what_it_was(tmp_path):
@@ -385,20 +393,8 @@ async def test_a_corpus_replaced_under_an_index_that_may_only_be_read_is_not_ans
         path.write_text(text.replace("permit", "parmit"))
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert path.stat().st_size == before.st_size and path.read_text() != text
-        for one in (folder, *folder.rglob("*")):
-            one.chmod(0o555 if one.is_dir() else 0o444 if one.name[0] != "." else 0o600)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        try:
-            with pytest.raises(EngineError, match="its index cannot be written in"):
-                await ids(FileEngine(path=path))
-        finally:
-            if root:
-                os.seteuid(0)
-            for one in folder.rglob("*"):
-                one.chmod(0o755)
-            folder.chmod(0o755)
+        with may_only_be_read(folder), pytest.raises(EngineError, match="its index cannot be written in"):
+            await ids(FileEngine(path=path))
 
 
 def removed(file):
