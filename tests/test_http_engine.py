@@ -480,11 +480,27 @@ async def test_a_query_that_a_service_fails_at_however_often_drops_who_asks_it_a
             assert len(await retriever.search("ferry", 3)) == 1
             with pytest.raises(Dropped, match="search_refused") as dropped:
                 await retriever.search(LONG, 3)
-            assert asked == ["ferry", LONG, LONG, LONG, "ferry"]
+            assert asked == ["ferry", *[LONG] * 3, "ferry", *[LONG] * 3]
             most["most"] = 0
             with pytest.raises(Exhausted, match=r"500.*\(3 tries\)"):
                 await retriever.search("tram", 3)
     assert dropped.value.detail.endswith(f"(3 tries) to a query of 37 characters, {LONG!r}, and answers others")
+
+
+@pytest.mark.parametrize("away", [3, 4, 5])
+async def test_a_service_that_comes_back_after_the_last_try_costs_no_conversation(away: int) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((await request.json())["q"])
+        if len(asked) <= away:
+            return web.Response(status=500)
+        return web.json_response([{"id": "bins", "text": "Household waste is collected.", "score": 1}])
+
+    async with serving(answer) as url:
+        engine = HttpEngine(url=url, body={"q": "{{ query }}"}, retry={**QUICK, "dead_after": 60})
+        assert [hit.document.doc_id for hit in await searched(engine, "ferry")] == ["bins"]
+    assert asked == [*["ferry"] * 3, *["information"] * (away - 2), "ferry"]
 
 
 async def test_before_a_service_has_answered_a_plain_word_tells_whether_it_refuses_the_query_or_all() -> None:

@@ -130,9 +130,13 @@ class _OpenAIEncoder(Encoder):
             return await self._sent(texts, kind)
         except _Refused as refused:
             raise await self._told(refused, texts, kind) from refused
-        except Exhausted as failed:
+        except Exhausted:
             if len(texts) > 1 or not await self._serves(kind):
                 raise
+        # an endpoint that was away and has come back must not cost a conversation
+        try:
+            return await self._sent(texts, kind)
+        except (_Refused, Exhausted) as failed:
             raise TextRefused(f"{failed} for {self._shown(texts[0], kind)}, and takes others") from failed
 
     async def _sent(self, texts: list[str], kind: TextKind) -> list[Vector]:

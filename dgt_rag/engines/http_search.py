@@ -67,12 +67,21 @@ class HttpRetriever(Borrowing):
         """
         try:
             return await self._found(query, limit, conditions)
-        except (Refused, Exhausted) as refused:
-            if not await self.wire.serves(self.service.request(_PLAIN, limit, conditions)):
+        except Refused as refused:
+            if not await self._serves(limit, conditions):
                 raise
-            said = refused.said if isinstance(refused, Refused) else str(refused)
-            asked = f"a query of {len(query):,} characters, {one_line(query, 80)!r}"
-            raise Dropped("search_refused", f"{said} to {asked}, and answers others") from refused
+            raise _given_up(query, refused.said) from refused
+        except Exhausted:
+            if not await self._serves(limit, conditions):
+                raise
+        # a service that was away and has come back must not cost a conversation
+        try:
+            return await self._found(query, limit, conditions)
+        except (Refused, Exhausted) as failed:
+            raise _given_up(query, str(failed)) from failed
+
+    async def _serves(self, limit: int, conditions: Where) -> bool:
+        return await self.wire.serves(self.service.request(_PLAIN, limit, conditions))
 
     async def _found(self, query: str, limit: int, conditions: Where) -> tuple[list[Pair], int]:
         hits = self._hits(await self.wire.ask(self.service.request(query, limit, conditions)))
@@ -179,6 +188,11 @@ class HttpRetriever(Borrowing):
         if problem not in self._told:
             self._told.add(problem)
             self._say(line)
+
+
+def _given_up(query: str, said: str) -> Dropped:
+    asked = f"a query of {len(query):,} characters, {one_line(query, 80)!r}"
+    return Dropped("search_refused", f"{said} to {asked}, and answers others")
 
 
 def _inside(value: Any, part: str) -> Any:
