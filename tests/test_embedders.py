@@ -103,6 +103,19 @@ async def test_prefixes_and_cuts_reach_the_endpoint_and_no_key_is_needed_for_an_
     ]
 
 
+@pytest.mark.parametrize("away", [3, 4, 5])
+async def test_an_endpoint_that_comes_back_after_the_last_try_costs_no_question(away: int) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.extend((await request.json())["input"])
+        return refusal(500, "overloaded") if len(asked) <= away else numbered(0)
+
+    async with serving(answer) as url, OpenAIEmbedder(model="m", base_url=url, retry=QUICK).open(World()) as encoder:
+        assert await encoder.embed(["ferry"], "query") == [[1.0, 2.0]]
+    assert asked == [*["ferry"] * 3, *["information"] * (away - 2), "ferry"]
+
+
 async def test_one_vector_alone_need_not_be_numbered() -> None:
     def answer(_: web.Request) -> web.Response:
         return web.json_response({"data": [{"embedding": [1.0, 2.0]}]})
